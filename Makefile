@@ -1,0 +1,46 @@
+# Two OpenMP threads that spin against each other on shared cores run torch 2-4 times slower; yours win.
+OMP_WAIT_POLICY ?= PASSIVE
+GOMP_SPINCOUNT ?= 0
+export OMP_WAIT_POLICY GOMP_SPINCOUNT
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
+
+.PHONY: setup quickstart test lint format
+
+setup: $(STAMP)
+
+# A name on PATH may be a pyenv shim for a Python that is not active, so each candidate is tried.
+$(STAMP): requirements.txt setup.py
+	@rm -f $@
+	@python=; for candidate in python3.11 python3.12; do \
+	    if $$candidate -c 'import venv' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "mega_fairseq needs python3.11 or python3.12 with venv on PATH, and neither of them runs." >&2; exit 1; \
+	fi; \
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null \
+	    || $$python -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+quickstart: setup
+	$(BIN)/python examples/quickstart/run.py $(ARGS)
+
+# One thread a worker: two workers with two threads each would fight over the cores.
+test: export OMP_NUM_THREADS ?= 1
+test: setup
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/shellcheck $(SHELL_SCRIPTS)
+
+format: setup
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix

@@ -1,0 +1,70 @@
+"""Steps whose output directory is either whole or made again."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+STAMP = "stamp.json"
+
+
+class QuickstartError(Exception):
+    """Something the user can act on, told in one sentence."""
+
+
+def say(text: str = "") -> None:
+    """Print at once, also into a pipe."""
+    print(text, flush=True)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(settings: Any) -> str:
+    """A SHA-256 of JSON data, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write so that a reader never sees half a file."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote, or None where there is no such file or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def ensure(title: str, directory: Path, settings: Any, make: Callable[[Path], None]) -> dict[str, str]:
+    """The SHA-256 of every file in `directory`, which `make(directory)` fills first unless it is whole.
+
+    Whole means: made from equal settings, and no file has gone or changed since. What `make` raises leaves
+    no stamp, so the next run makes the directory again.
+    """
+    wanted = fingerprint(settings)
+    stamp = read_json(directory / STAMP) or {}
+    if stamp.get("settings") == wanted and stamp["files"] == _digests(directory):
+        say(f"{title}: already in {directory}")
+        return stamp["files"]
+    say(f"{title}: into {directory}")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    make(directory)
+    files = _digests(directory)
+    write_json(directory / STAMP, {"settings": wanted, "files": files})
+    return files
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    return {path.name: digest(path) for path in sorted(directory.iterdir()) if path.name != STAMP}

@@ -1,0 +1,31 @@
+"""`python -m mega_fairseq`: what is installed, the path for --user-dir, and the presets with their sizes."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+
+import mega_fairseq
+from mega_fairseq import models
+from mega_fairseq.compat import PACKAGE
+
+
+def _version(module: str) -> str:
+    """fairseq comes from several distributions, so ask which one holds the module."""
+    distributions = packages_distributions().get(module, [module])
+    try:
+        return f"{version(distributions[0])} ({distributions[0]})"
+    except PackageNotFoundError:
+        return "unknown (not installed by pip)"
+
+
+def main() -> None:
+    print(f"mega-fairseq  {mega_fairseq.__version__}")
+    print(f"python        {platform.python_version()}")
+    for module in ("torch", "fairseq", "numpy"):
+        print(f"{module:13} {_version(module)}")
+    print(f"--user-dir    {PACKAGE}\n")
+    for name, parameters in models.presets_with_sizes():
+        print(f"{name:32} {parameters:>13,} parameters")
+
+
+if __name__ == "__main__":
+    main()

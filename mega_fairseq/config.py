@@ -1,0 +1,77 @@
+"""The configuration of one stack of Mega layers: a frozen, validated dataclass."""
+
+from dataclasses import dataclass
+
+ATTENTION_FUNCTIONS = ("softmax", "relu2", "laplace")
+ACTIVATIONS = ("silu", "relu", "gelu", "tanh", "linear")
+BIASES = ("simple", "rotary")
+NORMS = ("layernorm", "rmsnorm", "scalenorm", "batchnorm", "syncbatchnorm")
+
+
+@dataclass(frozen=True)
+class MegaConfig:
+    """Sizes and choices of one stack; letters as in the paper (D, N, Z, H, C).
+
+    Raises ValueError, naming the command-line flag and the remedy, for values that make no model.
+    """
+
+    embed_dim: int = 512
+    ndim: int = 16
+    zdim: int = 128
+    hdim: int = 1024
+    ffn_dim: int = 1024
+    layers: int = 6
+    chunk_size: int = -1
+    truncation_length: int | None = None
+    max_positions: int = 1024
+    cross_max_positions: int = 1024
+    attention_fn: str = "softmax"
+    activation_fn: str = "silu"
+    rel_pos_bias: str = "simple"
+    normalization_type: str = "layernorm"
+    normalize_before: bool = False
+    affine_final_norm: bool = True
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    feature_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("embed_dim", "ndim", "zdim", "hdim", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        if self.ffn_dim < 0 or self.layers < 1:
+            raise ValueError(f"ffn_dim must be >= 0 and layers >= 1; got {self.ffn_dim} and {self.layers}")
+        if self.chunk_size == 0 or self.chunk_size < -1:
+            raise ValueError(
+                f"--encoder-chunk-size/--decoder-chunk-size must be positive, or -1 for full attention; "
+                f"got {self.chunk_size}"
+            )
+        if self.rel_pos_bias == "rotary" and self.zdim % 2:
+            raise ValueError(
+                f"--rel-pos-bias rotary needs an even --encoder-z-dim/--decoder-z-dim; got {self.zdim}"
+            )
+        for name in ("dropout", "attention_dropout", "hidden_dropout", "activation_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} must lie in [0, 1); got {getattr(self, name)}")
+        choices = {
+            "attention-activation-fn": (self.attention_fn, ATTENTION_FUNCTIONS),
+            "activation-fn": (self.activation_fn, ACTIVATIONS),
+            "rel-pos-bias": (self.rel_pos_bias, BIASES),
+            "normalization-type": (self.normalization_type, NORMS),
+        }
+        for flag, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise ValueError(f"--{flag} must be one of {', '.join(allowed)}; got {value!r}")
+
+    @property
+    def truncation(self) -> int | None:
+        """Number of inputs the EMA remembers, or None for all of them."""
+        return self.truncation_length if self.truncation_length and self.truncation_length > 0 else None
+
+    @property
+    def bias_positions(self) -> int:
+        """Length M of the self-attention's simple bias table."""
+        return self.chunk_size if self.chunk_size > 0 else self.max_positions

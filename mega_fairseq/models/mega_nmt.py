@@ -1,0 +1,85 @@
+"""mega_nmt: translation with Mega. Registration and presets."""
+
+from typing import Any
+
+from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+
+from mega_fairseq.models.building import build_embedding
+from mega_fairseq.models.decoder import MegaDecoder
+from mega_fairseq.models.encoder import MegaEncoder
+from mega_fairseq.models.options import MegaNMTOptions, fill, value
+
+_REGULARISED = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "activation_dropout": 0.1}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mega_nmt_tiny": {
+        "encoder_embed_dim": 128,
+        "encoder_hidden_dim": 256,
+        "encoder_ffn_embed_dim": 256,
+        "encoder_z_dim": 64,
+        "encoder_layers": 2,
+        "normalize_before": True,
+        "rel_pos_bias": "rotary",
+        "share_all_embeddings": True,
+    },
+    "mega_nmt_wmt_en_de": _REGULARISED,
+    "mega_nmt_wmt_en_de_big": {
+        **_REGULARISED,
+        "dropout": 0.3,
+        "encoder_embed_dim": 1024,
+        "encoder_hidden_dim": 2048,
+        "encoder_ffn_embed_dim": 2048,
+        "encoder_z_dim": 256,
+    },
+}
+
+
+@register_model("mega_nmt", dataclass=MegaNMTOptions)
+class MegaNMT(FairseqEncoderDecoderModel):
+    """Mega encoder and decoder (Ma et al. 2022, section 4.3)."""
+
+    def __init__(self, cfg: Any, encoder: MegaEncoder, decoder: MegaDecoder):
+        super().__init__(encoder, decoder)
+        self.cfg = cfg
+        self.supports_align_args = True
+
+    @classmethod
+    def build_model(cls, cfg: Any, task: Any) -> "MegaNMT":
+        """Raises ValueError, naming the flag, for options that make no model."""
+        fill(cfg, MegaNMTOptions)
+        source, target = task.source_dictionary, task.target_dictionary
+        width = value(cfg, "encoder", "embed_dim")
+        target_width = cfg.decoder_input_dim or value(cfg, "decoder", "embed_dim")
+        if cfg.share_all_embeddings:
+            check_shareable(cfg, source, target, width, target_width)
+            cfg.share_decoder_input_output_embed = True
+        embed_source = build_embedding(source, width, cfg.encoder_embed_path)
+        if cfg.share_all_embeddings:
+            embed_target = embed_source
+        else:
+            embed_target = build_embedding(target, target_width, cfg.decoder_embed_path)
+        encoder = MegaEncoder(cfg, source, embed_source)
+        return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim=width))
+
+
+def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width: int) -> None:
+    """Raises ValueError where --share-all-embeddings cannot be."""
+    if source != target:
+        raise ValueError("--share-all-embeddings needs one dictionary: preprocess with --joined-dictionary")
+    if width != target_width:
+        raise ValueError(
+            f"--share-all-embeddings needs equal --encoder-embed-dim ({width}) and --decoder-embed-dim / "
+            f"--decoder-input-dim ({target_width})"
+        )
+    if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
+        raise ValueError("--share-all-embeddings does not go with its own --decoder-embed-path")
+
+
+def _register(name: str, preset: dict[str, Any]) -> None:
+    @register_model_architecture("mega_nmt", name)
+    def architecture(args: Any) -> None:
+        fill(args, MegaNMTOptions, **preset)
+
+
+for _name, _preset in PRESETS.items():
+    _register(_name, _preset)

@@ -1,0 +1,119 @@
+"""The flat fairseq fields of mega_nmt and their translation into a MegaConfig per stack."""
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, NORMS, MegaConfig
+
+DEFAULT_MIN_PARAMS_TO_WRAP = int(1e8)
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class StackOptions(FairseqDataclass):
+    """Options that encoder and decoder share."""
+
+    activation_fn: ChoiceEnum(ACTIVATIONS) = _option("silu", "activation of values, candidates and FFN")
+    attention_activation_fn: ChoiceEnum(ATTENTION_FUNCTIONS) = _option("softmax", "attention function")
+    normalization_type: ChoiceEnum(NORMS) = _option("layernorm", "kind of normalisation")
+    rel_pos_bias: ChoiceEnum(BIASES) = _option(
+        "simple", "relative position bias: simple (a table, limited length) or rotary (no limit)"
+    )
+    truncation_length: int = _option(0, "inputs that the EMA remembers; 0 = all")
+    normalize_before: bool = _option(False, "pre-norm: normalise the input of each block (both stacks)")
+    normalize_embedding: bool = _option(False, "normalise the embeddings (not with pre-norm)")
+    layernorm_embedding: bool = _option(False, "same as --normalize-embedding")
+    no_scale_embedding: bool = _option(False, "do not multiply embeddings by sqrt(embed dim)")
+    no_affine_final_norm: bool = _option(False, "final norm of pre-norm stacks without weights")
+    dropout: float = _option(0.1, "dropout probability")
+    attention_dropout: float = _option(0.0, "dropout probability of attention weights")
+    hidden_dropout: float = _option(0.0, "dropout probability of attention values")
+    activation_dropout: float = _option(0.0, "dropout probability after the FFN's activation")
+    feature_dropout: bool = _option(False, "drop whole channels, one mask for all positions")
+    max_target_positions: int = _option(1024, "longest target")
+    decoder_embed_path: Optional[str] = _option(None, "file of pretrained decoder embeddings")
+    decoder_layerdrop: float = _option(0.0, "probability of skipping a decoder layer in training")
+    share_decoder_input_output_embed: bool = _option(False, "share decoder input and output embeddings")
+    adaptive_softmax_cutoff: Optional[str] = _option(
+        None, "adaptive softmax cutoffs, comma separated (needs --criterion adaptive_loss)"
+    )
+    adaptive_softmax_dropout: float = _option(0.0, "dropout of the adaptive softmax's tail projections")
+    adaptive_softmax_factor: float = _option(4, "shrink factor of adaptive softmax's tails")
+    checkpoint_activations: bool = _option(False, "recompute activations in backward: less memory, more time")
+    offload_activations: bool = _option(False, "checkpoint activations and keep them in CPU memory")
+    min_params_to_wrap: int = _option(
+        DEFAULT_MIN_PARAMS_TO_WRAP, "smallest layer, in parameters, that FSDP shards by itself"
+    )
+
+
+@dataclass
+class MegaNMTOptions(StackOptions):
+    """Options of mega_nmt; decoder sizes follow the encoder's unless given."""
+
+    encoder_embed_dim: int = _option(512, "encoder width D")
+    encoder_hidden_dim: int = _option(1024, "width H of the encoder's attention values")
+    encoder_ffn_embed_dim: int = _option(1024, "encoder FFN width; 0 = no FFN")
+    encoder_z_dim: int = _option(128, "width Z of the encoder's queries and keys")
+    encoder_n_dim: int = _option(16, "EMA dimensions N per encoder channel")
+    encoder_layers: int = _option(6, "number of encoder layers")
+    encoder_chunk_size: int = _option(-1, "encoder attention chunk C; -1 = full attention")
+    encoder_normalize_before: bool = _option(False, "pre-norm in the encoder")
+    encoder_layerdrop: float = _option(0.0, "probability of skipping an encoder layer in training")
+    encoder_embed_path: Optional[str] = _option(None, "file of pretrained encoder embeddings")
+    max_source_positions: int = _option(1024, "longest source")
+    share_all_embeddings: bool = _option(False, "share encoder, decoder and output embeddings")
+    decoder_embed_dim: Optional[int] = _option(None, "decoder width D (default: the encoder's)")
+    decoder_input_dim: Optional[int] = _option(None, "decoder embedding width (default: decoder width)")
+    decoder_hidden_dim: Optional[int] = _option(None, "width H of decoder values (default: the encoder's)")
+    decoder_ffn_embed_dim: Optional[int] = _option(None, "decoder FFN width (default: the encoder's)")
+    decoder_z_dim: Optional[int] = _option(None, "width Z of decoder queries (default: the encoder's)")
+    decoder_n_dim: Optional[int] = _option(None, "EMA dimensions N of the decoder (default: the encoder's)")
+    decoder_layers: Optional[int] = _option(None, "number of decoder layers (default: the encoder's)")
+    decoder_chunk_size: Optional[int] = _option(None, "decoder attention chunk C (default: the encoder's)")
+    decoder_normalize_before: bool = _option(False, "pre-norm in the decoder")
+
+
+def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:
+    """Set on args every option that is absent: the preset's value, else the default."""
+    for option in fields(options):
+        if getattr(args, option.name, MISSING) is MISSING:
+            setattr(args, option.name, preset.get(option.name, option.default))
+
+
+def value(cfg: Any, side: str, name: str) -> Any:
+    """A size of one side; a decoder's size that is not given is the encoder's."""
+    own = getattr(cfg, f"{side}_{name}", None)
+    return getattr(cfg, f"encoder_{name}") if own is None else own
+
+
+def stack_config(cfg: Any, side: str) -> MegaConfig:
+    """The MegaConfig of one side, "encoder" or "decoder". Raises ValueError for values that make no model."""
+    longest = (getattr(cfg, "max_source_positions", None) or 0, cfg.max_target_positions)
+    return MegaConfig(
+        embed_dim=int(value(cfg, side, "embed_dim")),
+        ndim=int(value(cfg, side, "n_dim")),
+        zdim=int(value(cfg, side, "z_dim")),
+        hdim=int(value(cfg, side, "hidden_dim")),
+        ffn_dim=int(value(cfg, side, "ffn_embed_dim")),
+        layers=int(value(cfg, side, "layers")),
+        chunk_size=int(value(cfg, side, "chunk_size")),
+        truncation_length=cfg.truncation_length,
+        max_positions=longest[0] if side == "encoder" else longest[1],
+        cross_max_positions=max(longest),
+        attention_fn=str(cfg.attention_activation_fn),
+        activation_fn=str(cfg.activation_fn),
+        rel_pos_bias=str(cfg.rel_pos_bias),
+        normalization_type=str(cfg.normalization_type),
+        normalize_before=bool(cfg.normalize_before or getattr(cfg, f"{side}_normalize_before", False)),
+        affine_final_norm=not cfg.no_affine_final_norm,
+        dropout=cfg.dropout,
+        attention_dropout=cfg.attention_dropout,
+        hidden_dropout=cfg.hidden_dropout,
+        activation_dropout=cfg.activation_dropout,
+        feature_dropout=cfg.feature_dropout,
+    )

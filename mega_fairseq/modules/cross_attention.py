@@ -1,0 +1,63 @@
+"""Gated cross-attention from decoder positions to the encoder's output."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mega_fairseq.config import MegaConfig
+from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
+from mega_fairseq.modules.dropout import Dropout
+from mega_fairseq.modules.linear import linear
+from mega_fairseq.modules.norm import build_norm
+from mega_fairseq.modules.positional_bias import build_bias
+from mega_fairseq.ops.attention import attention_weights
+from mega_fairseq.state import AttentionState
+
+
+class GatedCrossAttention(nn.Module):
+    """Single-head attention to the source with reset and update gates; residual and norm included."""
+
+    def __init__(self, config: MegaConfig, source_dim: int):
+        super().__init__()
+        dim, z = config.embed_dim, config.zdim
+        self.widths = [dim, dim, z]  # u, r, q
+        self.pre_norm, self.attention_fn = config.normalize_before, config.attention_fn
+        self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
+        self.norm = build_norm(config.normalization_type, dim)
+        self.q_proj = linear(dim, sum(self.widths))
+        self.k_proj = linear(source_dim, z)
+        self.v_proj = linear(source_dim, dim)
+        self.h_proj = linear(dim, dim)
+        flag = "--max-source-positions or --max-target-positions"
+        self.bias = build_bias(
+            config.rel_pos_bias, zdim=z, max_positions=config.cross_max_positions, flag=flag
+        )
+        self.dropout = Dropout(config.dropout, config.feature_dropout)
+        self.hidden_dropout = Dropout(config.hidden_dropout, config.feature_dropout)
+        self.attention_dropout = Dropout(config.attention_dropout)
+
+    def project(self, source: Tensor) -> AttentionState:
+        """Keys (B, S, Z) and values (B, S, D) of the encoder's output (B, S, source_dim): once a sentence."""
+        return AttentionState(self.k_proj(source), self.activation(self.v_proj(source)))
+
+    def forward(
+        self, x: Tensor, source: AttentionState, padding: Tensor | None = None, position: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """x: (B, L, D) at target positions position, position + 1, ...; padding: (B, S), True = padded.
+
+        Returns (B, L, D) and the attention weights (B, L, S).
+        """
+        normed = self.norm(x) if self.pre_norm else x
+        u, r, query = self.q_proj(normed).split(self.widths, dim=-1)
+        columns = source.key.size(1)
+        if padding is None:
+            forbidden, count = None, torch.tensor(columns, device=x.device)
+        else:
+            forbidden = padding.unsqueeze(1)
+            count = (columns - padding.sum(-1)).clamp(min=1)[:, None, None]
+        bias = self.bias(x.size(1), columns, position)
+        weights = attention_weights(self.attention_fn, query, source.key, bias, forbidden, count)
+        attended = self.attention_dropout(weights) @ self.hidden_dropout(source.value)
+        h = self.dropout(self.activation(self.h_proj(F.silu(r) * attended)))
+        out = torch.addcmul(x, torch.sigmoid(u), h - x)
+        return (out if self.pre_norm else self.norm(out)), weights

@@ -1,0 +1,28 @@
+"""The position-wise feed-forward sub-layer."""
+
+from torch import Tensor, nn
+
+from mega_fairseq.config import MegaConfig
+from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
+from mega_fairseq.modules.dropout import Dropout
+from mega_fairseq.modules.linear import linear
+from mega_fairseq.modules.norm import build_norm
+
+
+class FeedForward(nn.Module):
+    """x + dropout(fc2(dropout_act(act(fc1(norm x))))), or the norm of that sum with post-norm."""
+
+    def __init__(self, config: MegaConfig):
+        super().__init__()
+        self.pre_norm = config.normalize_before
+        self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
+        self.norm = build_norm(config.normalization_type, config.embed_dim)
+        self.fc1 = linear(config.embed_dim, config.ffn_dim)
+        self.fc2 = linear(config.ffn_dim, config.embed_dim)
+        self.dropout = Dropout(config.dropout, config.feature_dropout)
+        self.activation_dropout = Dropout(config.activation_dropout, config.feature_dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.activation_dropout(self.activation(self.fc1(self.norm(x) if self.pre_norm else x)))
+        out = x + self.dropout(self.fc2(hidden))
+        return out if self.pre_norm else self.norm(out)

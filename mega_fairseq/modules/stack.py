@@ -1,0 +1,69 @@
+"""A stack of Mega layers and its final norm."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from mega_fairseq.config import MegaConfig
+from mega_fairseq.modules.layer import MegaLayer
+from mega_fairseq.modules.norm import build_norm
+from mega_fairseq.state import LayerState
+
+
+class StackOutput(NamedTuple):
+    """x (B, L, D); a state per layer; the last layer's cross-attention (B, L, S); every layer's output."""
+
+    x: Tensor
+    states: list[LayerState | None]
+    weights: Tensor | None
+    hiddens: list[Tensor]
+
+
+class MegaStack(nn.Module):
+    """The layers, then a norm iff pre-norm.
+
+    wrap: applied to each new layer (activation checkpointing, sharding); container: holds the layers, for
+    instance a list that drops some of them at random in training.
+    """
+
+    def __init__(
+        self,
+        config: MegaConfig,
+        *,
+        causal: bool,
+        source_dim: int | None = None,
+        wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+        container: Callable[[Iterable[nn.Module]], nn.ModuleList] = nn.ModuleList,
+    ):
+        super().__init__()
+        self.layers = container(
+            [wrap(MegaLayer(config, causal=causal, source_dim=source_dim)) for _ in range(config.layers)]
+        )
+        self.final_norm = None
+        if config.normalize_before:
+            self.final_norm = build_norm(
+                config.normalization_type, config.embed_dim, affine=config.affine_final_norm
+            )
+
+    def forward(
+        self,
+        x: Tensor,
+        padding: Tensor | None = None,
+        states: list[LayerState | None] | None = None,
+        source: Tensor | None = None,
+        source_padding: Tensor | None = None,
+        alignment_layer: int = -1,
+    ) -> StackOutput:
+        """x: (B, L, D); source: (B, S, source_dim); masks True = padded; alignment_layer: whose weights."""
+        hiddens, new_states, weights = [x], [], []
+        for i, layer in enumerate(self.layers):
+            x, state, attended = layer(x, padding, states[i] if states else None, source, source_padding)
+            hiddens.append(x)
+            new_states.append(state)
+            weights.append(attended)
+        if self.final_norm is not None:
+            x = self.final_norm(x)
+        if padding is not None:
+            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        return StackOutput(x, new_states, weights[alignment_layer] if weights else None, hiddens)

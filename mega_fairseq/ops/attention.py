@@ -1,0 +1,47 @@
+"""Attention weights: softmax, squared ReLU and Laplace, over permitted keys only (Mega, eq. 10 and 3.2)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+LAPLACE_MU = math.sqrt(0.5)
+LAPLACE_SIGMA = math.sqrt(0.25 / math.pi)
+
+
+def causal_mask(rows: int, columns: int, device: torch.device) -> Tensor:
+    """True where a key lies in the future of a query; the last query sees all keys. (rows, columns)."""
+    offset = columns - rows
+    query = torch.arange(offset, columns, device=device).unsqueeze(1)
+    return torch.arange(columns, device=device).unsqueeze(0) > query
+
+
+def attention_weights(
+    function: str, query: Tensor, key: Tensor, bias: Tensor, forbidden: Tensor | None, count: Tensor
+) -> Tensor:
+    """A = f(Q, K, bias): (..., rows, columns), 0 for forbidden keys and for queries without any.
+
+    query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns); forbidden: boolean, True = may not
+    attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax.
+    Computed in float32 and returned in the query's dtype.
+    """
+    scores = (query @ key.transpose(-1, -2)).float()
+    if function == "softmax":
+        scores = scores / query.size(-1) ** 0.5 + bias.float()
+        if forbidden is not None:
+            scores = scores.masked_fill(forbidden, torch.finfo(scores.dtype).min)
+        weights = torch.softmax(scores, dim=-1)
+    else:
+        scores = scores / count + bias.float()
+        weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
+    if forbidden is not None:
+        weights = weights.masked_fill(forbidden, 0.0)
+    return weights.type_as(query)
+
+
+def _squared_relu(scores: Tensor) -> Tensor:
+    return torch.relu(scores).square()
+
+
+def _laplace(scores: Tensor) -> Tensor:
+    return 0.5 * (1.0 + torch.erf((scores - LAPLACE_MU) / (LAPLACE_SIGMA * math.sqrt(2.0))))

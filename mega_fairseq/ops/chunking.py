@@ -1,0 +1,42 @@
+"""Cut sequences into chunks and put them together again."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def split(x: Tensor, size: int) -> Tensor:
+    """(B, L, width) -> (B, M, size, width), the last chunk padded with zeros."""
+    x = F.pad(x, (0, 0, 0, -x.size(1) % size))
+    return x.view(x.size(0), -1, size, x.size(-1))
+
+
+def merge(chunks: Tensor, length: int) -> Tensor:
+    """(B, M, size, width) -> (B, length, width), without the padding."""
+    return chunks.flatten(1, 2)[:, :length]
+
+
+def split_mask(padding: Tensor | None, length: int, size: int, like: Tensor) -> Tensor | None:
+    """Padded positions per chunk, (B or 1, M, size), True = padded; None when there are none."""
+    short = -length % size
+    if padding is None:
+        if not short:
+            return None
+        padding = torch.zeros(1, length, dtype=torch.bool, device=like.device)
+    return F.pad(padding, (0, short), value=True).unflatten(1, (-1, size))
+
+
+def right_align(tokens: Tensor, pad: int) -> tuple[Tensor, Tensor | None]:
+    """Move leading padding behind each row: ((B, L) tokens, (B,) numbers of leading pads, or None for none).
+
+    Positions, chunks and biases then count real tokens only, so a row does not depend on its batch.
+    """
+    leading = tokens.ne(pad).int().argmax(dim=1)
+    if not bool(leading.any()):
+        return tokens, None
+    return tokens.gather(1, rotation(leading, tokens.size(1))), leading
+
+
+def rotation(shift: Tensor, length: int) -> Tensor:
+    """Column numbers (B, length) that rotate row b to the left by shift[b]; a negative shift to the right."""
+    return (torch.arange(length, device=shift.device) + shift.unsqueeze(1)) % length

@@ -1,0 +1,45 @@
+"""What survives a decoding step or a segment border: typed states, batch at dim 0."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class EMAState(NamedTuple):
+    """Memory of a causal EMA.
+
+    memory: the hidden state h (B, D, N) float32, or, for a truncated EMA, its last K-1 inputs (B, <K, D).
+    """
+
+    memory: Tensor
+
+    def reorder(self, order: Tensor) -> "EMAState":
+        return EMAState(self.memory.index_select(0, order))
+
+
+class AttentionState(NamedTuple):
+    """Keys (B, T, Z) and values (B, T, width) of the running chunk, or of the whole source."""
+
+    key: Tensor
+    value: Tensor
+
+    def reorder(self, order: Tensor) -> "AttentionState":
+        return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
+
+
+class LayerState(NamedTuple):
+    """State of one layer after `position` tokens; an absent part is None. LayerState() starts a sequence."""
+
+    position: int = 0
+    ema: EMAState | None = None
+    attention: AttentionState | None = None
+    cross: AttentionState | None = None
+
+    def reorder(self, order: Tensor) -> "LayerState":
+        """Rows of the batch in a new order (a LongTensor of row numbers)."""
+        return LayerState(
+            self.position,
+            self.ema and self.ema.reorder(order),
+            self.attention and self.attention.reorder(order),
+            self.cross and self.cross.reorder(order),
+        )

@@ -1,0 +1,24 @@
+"""Reference tensors: all of ../shared/goldens where it is present, else the subset in tests/golden."""
+
+import gzip
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+SHARED = HERE.parent.parent / "shared" / "goldens"
+
+
+def cases(name: str) -> dict:
+    """The cases of one golden file: name -> {config, state_dict, inputs, outputs}."""
+    if SHARED.exists():
+        return torch.load(SHARED / f"{name}.pt", weights_only=True)
+    with gzip.open(HERE / "golden" / f"{name}.pt.gz") as file:
+        return torch.load(file, weights_only=True)
+
+
+def close(actual, expected, where=None, what=""):
+    """Within 2e-5 absolute, at the positions where `where` is True."""
+    if where is not None:
+        actual, expected = actual[where], expected[where]
+    torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-5, msg=lambda m: f"{what}: {m}")

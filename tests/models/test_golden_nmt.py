@@ -1,0 +1,80 @@
+"""Whole translation models equal the reference: logits, steps, gradients, beam search."""
+
+from argparse import Namespace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.sequence_generator import SequenceGenerator
+from goldens import cases, close
+
+from mega_fairseq.checkpoint import from_reference_names
+from mega_fairseq.models.mega_nmt import MegaNMT
+
+MODELS = cases("mt_model")
+
+
+def words(size):
+    dictionary = Dictionary()
+    for i in range(size - len(dictionary)):
+        dictionary.add_symbol(f"w{i}")
+    return dictionary
+
+
+def build(config, state=None, vocabulary=50):
+    dictionary = words(vocabulary)
+    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    model = MegaNMT.build_model(Namespace(**config), task).eval()
+    if state is not None:
+        model.load_state_dict(from_reference_names(state))
+    return model, dictionary
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name):
+    case = MODELS[name]
+    outputs, inputs = case["outputs"], case["inputs"]
+    model, dictionary = build(case["config"], case["state_dict"])
+    source, lengths, target = (inputs[k] for k in ("src_tokens", "src_lengths", "prev_output_tokens"))
+    real = target.ne(dictionary.pad())
+    logits, _ = model(source, lengths, target)
+    close(logits, outputs["logits"], real, name)
+    left, _ = model(inputs["src_tokens_leftpad"], lengths, target)
+    close(left, outputs["logits"], real, "left-padded source")
+    encoded, state = model.encoder(source, lengths), {}
+    steps = [model.decoder(target[:, : i + 1], encoded, state)[0] for i in range(target.size(1))]
+    close(torch.cat(steps, 1), outputs["logits"], real, "steps")
+    if "grads" in outputs:
+        log_probs = torch.log_softmax(logits, -1).gather(-1, inputs["target"].unsqueeze(-1)).squeeze(-1)
+        wanted = inputs["target"].ne(dictionary.pad())
+        nll, smooth = -log_probs[wanted].sum(), -torch.log_softmax(logits, -1)[wanted].sum()
+        close(nll, outputs["nll"], what="nll")
+        loss = 0.9 * nll + 0.1 / len(dictionary) * smooth  # label smoothing as in fairseq 0.9
+        close(loss, outputs["loss"], what="loss")
+        loss.backward()
+        ours = dict(model.named_parameters())
+        for parameter, expected in from_reference_names(outputs["grads"]).items():
+            if parameter in ours:
+                close(ours[parameter].grad, expected, what=parameter)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("beam", "penalty"), [(1, 1.0), (5, 0.5)])
+@pytest.mark.parametrize("padded", ["src_tokens", "src_tokens_leftpad"])
+def test_beam_search(name, beam, penalty, padded):
+    case = MODELS[name]
+    if case["config"]["truncation_length"] == 8:
+        pytest.skip("the reference's own steps ignore the truncation (goldens README)")
+    model, dictionary = build(case["config"], case["state_dict"])
+    expected = case["outputs"][f"beam{beam}_lenpen{penalty:g}"]
+    generator = SequenceGenerator(
+        [model], dictionary, beam_size=beam, len_penalty=penalty, max_len_b=30, max_len_a=0
+    )
+    net_input = {"src_tokens": case["inputs"][padded], "src_lengths": case["inputs"]["src_lengths"]}
+    hypotheses = generator.generate([model], {"net_input": net_input})
+    for row, hypothesis in enumerate(hypotheses):
+        for rank, found in enumerate(hypothesis):
+            tokens = expected["tokens"][row, rank]
+            assert found["tokens"].tolist() == tokens[tokens.ne(dictionary.pad())].tolist()
+            close(found["score"], expected["score"][row, rank], what="score")
