@@ -186,29 +186,19 @@ def test_stage_runs_once(tmp_path):
     assert files[0] == files[2] == {"file": hashlib.sha256(b"text").hexdigest()}
 
 
-def damage_file(directory):
-    (directory / "file").write_text("tex")
+DAMAGE = {"file": "tex", stage.STAMP: '{"settings": "', "another file": ""}
 
 
-def remove_file(directory):
-    (directory / "file").unlink()
-
-
-def damage_stamp(directory):
-    (directory / stage.STAMP).write_text('{"settings": "')
-
-
-def leave_another_file(directory):
-    (directory / "other").write_text("")
-
-
-@pytest.mark.parametrize("damage", [damage_file, remove_file, damage_stamp, leave_another_file])
-def test_stage_runs_again_when_not_whole(tmp_path, damage):
+@pytest.mark.parametrize("name", [*DAMAGE, "gone"])
+def test_stage_runs_again_when_not_whole(tmp_path, name):
     make, out = Maker(), tmp_path / "out"
     stage.ensure("stage", out, 1, make)
-    damage(out)
+    if name == "gone":
+        (out / "file").unlink()
+    else:
+        (out / name).write_text(DAMAGE[name])
     stage.ensure("stage", out, 1, make)
-    assert make.calls == 2 and sorted(p.name for p in out.iterdir()) == ["file", stage.STAMP]
+    assert make.calls == 2 and sorted(path.name for path in out.iterdir()) == ["file", stage.STAMP]
 
 
 def test_stage_runs_again_for_other_settings_and_after_a_failure(tmp_path):
