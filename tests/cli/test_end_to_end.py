@@ -1,4 +1,4 @@
-"""Train, resume, generate with every search option, and the hub, through fairseq's own commands."""
+"""Train, resume, generate with fairseq's search options, and the hub, through fairseq's own commands."""
 
 import re
 import subprocess
