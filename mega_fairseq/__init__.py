@@ -5,11 +5,12 @@ import sys
 
 __version__ = "0.1.0"
 
-# libgomp reads these when torch loads it: two OpenMP threads spinning against each other on shared cores
-# run torch 2-4 times slower. The user's own values win, and so does a torch that is already loaded.
+# libgomp reads these when torch loads it. Threads that spin for long slow each other down on shared cores;
+# threads that sleep at once are slower still on idle ones (benchmarks/threads.py): they spin for a moment.
+# The user's own values win, and so does a torch that is already loaded.
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _INSTALL = {
     (3, 13): "pip install torch numpy cython setuptools wheel && "

@@ -8,13 +8,14 @@ from torch import Tensor
 class EMAState(NamedTuple):
     """Memory of a causal EMA.
 
-    memory: the hidden state h (B, D, N) float32, or, for a truncated EMA, its last K-1 inputs (B, <K, D).
+    memory: the hidden state h (B, D, N) float32, or, for a truncated EMA, its last K-1 inputs (B, <K, D);
+    None at the start of a sequence.
     """
 
-    memory: Tensor
+    memory: Tensor | None = None
 
     def reorder(self, order: Tensor) -> "EMAState":
-        return EMAState(self.memory.index_select(0, order))
+        return self if self.memory is None else EMAState(self.memory.index_select(0, order))
 
 
 class AttentionState(NamedTuple):
@@ -31,7 +32,7 @@ class LayerState(NamedTuple):
     """State of one layer after `position` tokens; an absent part is None. LayerState() starts a sequence."""
 
     position: int = 0
-    ema: EMAState | None = None
+    ema: EMAState = EMAState()
     attention: AttentionState | None = None
     cross: AttentionState | None = None
 
@@ -39,7 +40,7 @@ class LayerState(NamedTuple):
         """Rows of the batch in a new order (a LongTensor of row numbers)."""
         return LayerState(
             self.position,
-            self.ema and self.ema.reorder(order),
+            self.ema.reorder(order),
             self.attention and self.attention.reorder(order),
             self.cross and self.cross.reorder(order),
         )

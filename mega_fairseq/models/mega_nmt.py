@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from fairseq import hub_utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
 from mega_fairseq.models.building import build_embedding
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.encoder import MegaEncoder
+from mega_fairseq.models.hub import TranslationHub
 from mega_fairseq.models.options import MegaNMTOptions, fill, value
 
 _REGULARISED = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "activation_dropout": 0.1}
@@ -60,6 +62,21 @@ class MegaNMT(FairseqEncoderDecoderModel):
             embed_target = build_embedding(target, target_width, cfg.decoder_embed_path)
         encoder = MegaEncoder(cfg, source, embed_source)
         return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim=width))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str,
+        checkpoint_file: str = "model.pt",
+        data_name_or_path: str = ".",
+        **kwargs: Any,
+    ) -> TranslationHub:
+        """A trained model from its folder and checkpoint; data_name_or_path holds the dictionaries.
+
+        kwargs: bpe="sentencepiece", sentencepiece_model=..., tokenizer=..., and overrides of any option.
+        """
+        loaded = hub_utils.from_pretrained(model_name_or_path, checkpoint_file, data_name_or_path, **kwargs)
+        return TranslationHub(loaded["args"], loaded["task"], loaded["models"])
 
 
 def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width: int) -> None:

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mega_fairseq.ops.ema import ema_coefficients, ema_convolve, ema_kernel, ema_scan
+from mega_fairseq.ops.ema import BLOCK, ema_block, ema_coefficients, ema_convolve, ema_kernel, ema_scan
+from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.state import EMAState
 
 
@@ -39,24 +40,38 @@ class MultiHeadEMA(nn.Module):
     def forward(
         self, x: Tensor, padding: Tensor | None = None, state: EMAState | None = None
     ) -> tuple[Tensor, EMAState | None]:
-        """x: (B, L, D); padding: (B, L), True = injects nothing; state: what a causal EMA carried so far.
+        """x: (B, L, D); padding: (B, L), True = injects nothing; state: of a causal EMA, or None.
 
-        Returns the output (B, L, D) in x's dtype and the state after x (None when bidirectional).
+        Returns the output (B, L, D) in x's dtype and the state after x, None where none was given.
         """
-        inputs = x.float() if padding is None else x.float().masked_fill(padding.unsqueeze(-1), 0.0)
-        if self.bidirectional:
-            inputs = torch.cat([inputs, inputs.flip(1)], dim=-1)
-        y, memory = self._average(inputs, state.memory if state is not None else None)
-        if self.bidirectional:
-            forward, backward = y.chunk(2, dim=-1)
-            y = forward + backward.flip(1)
-        out = F.silu(y + x.float() * self.omega.float()).type_as(x)
-        return out, None if self.bidirectional else EMAState(memory)
+        with torch.autocast(x.device.type, enabled=False):
+            full = at_least_float32(x)
+            inputs = full if padding is None else full.masked_fill(padding.unsqueeze(-1), 0.0)
+            averaged, after = self._both_ways(inputs) if self.bidirectional else self._causal(inputs, state)
+            return F.silu(averaged + full * at_least_float32(self.omega)).type_as(x), after
 
-    def _average(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
+        if state is None and x.size(1) <= BLOCK:
+            return ema_block(x, self.kernel(x.size(1))), None
+        y, memory = self._run(x, state and state.memory)
+        return y, None if state is None else EMAState(memory)
+
+    def _both_ways(self, x: Tensor) -> tuple[Tensor, None]:
+        if x.size(1) <= BLOCK:
+            return ema_block(x, *self.kernel(x.size(1)).chunk(2)), None
+        y, _ = self._run(torch.cat([x, x.flip(1)], dim=-1), None)
+        forward, backward = y.chunk(2, dim=-1)
+        return forward + backward.flip(1), None
+
+    def _run(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.truncation is not None:
+            return ema_convolve(x, self.kernel(self.truncation), memory)
         a, log_q = ema_coefficients(self.alpha, self.delta)
-        beta, eta = self.beta.float(), self.eta.float()
-        if self.truncation is None:
-            return ema_scan(x, a, log_q, beta, eta, memory)
-        kernel = ema_kernel(log_q, eta * a * beta / eta.size(-1) ** 0.5, self.truncation)
-        return ema_convolve(x, kernel, memory)
+        return ema_scan(x, a, log_q, at_least_float32(self.beta), at_least_float32(self.eta), memory)
+
+    def kernel(self, length: int) -> Tensor:
+        """The first taps (channels, length) of the EMA, 0 beyond the truncation; float32."""
+        a, log_q = ema_coefficients(self.alpha, self.delta)
+        weight = at_least_float32(self.eta) * a * at_least_float32(self.beta) / self.eta.size(-1) ** 0.5
+        taps = ema_kernel(log_q, weight, min(length, self.truncation or length))
+        return F.pad(taps, (0, length - taps.size(-1)))

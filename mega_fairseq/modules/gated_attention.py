@@ -54,7 +54,7 @@ class GatedAttention(nn.Module):
         Returns (B, L, D) and the state after x, None where none was given.
         """
         normed = self.norm(x) if self.pre_norm else x
-        averaged, ema = self.ema(normed, padding, state.ema if state else None)
+        averaged, ema = self.ema(normed, padding, state and state.ema)
         value = self.activation(self.v_proj(normed))
         u, z, r, c = self.mx_proj(self.dropout(averaged)).split(self.widths, dim=-1)
         query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
@@ -64,6 +64,7 @@ class GatedAttention(nn.Module):
         out = out if self.pre_norm else self.norm(out)
         if state is None:
             return out, None
+        assert ema is not None
         return out, LayerState(state.position + x.size(1), ema, cache, state.cross)
 
     def _attend(

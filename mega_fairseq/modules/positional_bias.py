@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.ops.toeplitz import toeplitz
 
 
@@ -42,9 +43,9 @@ class RotaryBias(nn.Module):
 
     def forward(self, rows: int, columns: int, offset: int = 0) -> Tensor:
         """(rows, columns) for queries at offset, offset + 1, ... and keys at 0, 1, ..."""
-        (a1, a2), (b1, b2) = self.alpha.float().chunk(2), self.beta.float().chunk(2)
+        (a1, a2), (b1, b2) = (at_least_float32(p).chunk(2) for p in (self.alpha, self.beta))
         half = a1.numel()
-        frequency = 10000.0 ** (-torch.arange(half, device=a1.device) / half)
+        frequency = 10000.0 ** (-torch.arange(half, device=a1.device, dtype=a1.dtype) / half)
         distance = torch.arange(1 - offset - rows, columns - offset, device=a1.device)
         angle = distance.unsqueeze(1) * frequency  # (rows + columns - 1, Z/2)
         values = angle.cos() @ (a1 * b1 + a2 * b2) + angle.sin() @ (a2 * b1 - a1 * b2)

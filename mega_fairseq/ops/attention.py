@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from mega_fairseq.ops.precision import at_least_float32
+
 LAPLACE_MU = math.sqrt(0.5)
 LAPLACE_SIGMA = math.sqrt(0.25 / math.pi)
 
@@ -23,16 +25,16 @@ def attention_weights(
 
     query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns); forbidden: boolean, True = may not
     attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax.
-    Computed in float32 and returned in the query's dtype.
+    Computed in float32 at least and returned in the query's dtype.
     """
-    scores = (query @ key.transpose(-1, -2)).float()
+    scores = at_least_float32(query @ key.transpose(-1, -2))
     if function == "softmax":
-        scores = scores / query.size(-1) ** 0.5 + bias.float()
+        scores = scores / query.size(-1) ** 0.5 + at_least_float32(bias)
         if forbidden is not None:
             scores = scores.masked_fill(forbidden, torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1)
     else:
-        scores = scores / count + bias.float()
+        scores = scores / count + at_least_float32(bias)
         weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
     if forbidden is not None:
         weights = weights.masked_fill(forbidden, 0.0)

@@ -1,14 +1,17 @@
-"""The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32.
+"""The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32 or float64.
 
-One realisation without truncation: a scan over blocks. Inside a block the EMA is a Toeplitz product per
-channel; between blocks only the (D, N) states travel, by doubling. A truncated EMA is a convolution with
-the first K taps of the kernel. No tensor of size D x N x L is built.
+Inside a block of inputs the EMA is one Toeplitz product per channel, and a short sequence is one block. A
+long one is a scan over blocks, between which only the (D, N) states travel, by doubling. A truncated EMA is
+a convolution with the first K taps of the kernel. No tensor of size D x N x L is built.
 """
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.ops.toeplitz import toeplitz
 
 BLOCK = 64
@@ -19,11 +22,11 @@ MAX_DAMPING = 1.0 - 2.0**-24
 def ema_coefficients(alpha: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
     """Input gate a = sigmoid(alpha) and log(q), q = 1 - a * sigmoid(delta) (Mega, eq. 2).
 
-    alpha, delta: (D, N) logits of any dtype. Both results are (D, N) float32; the logarithm keeps slow
-    decays exact, where q itself would round.
+    alpha, delta: (D, N) logits of any dtype. Both results are (D, N), float32 at least; the logarithm
+    keeps slow decays exact, where q itself would round.
     """
-    a = torch.sigmoid(alpha.float())
-    damping = a * torch.sigmoid(delta.float())
+    a = torch.sigmoid(at_least_float32(alpha))
+    damping = a * torch.sigmoid(at_least_float32(delta))
     return a, torch.log1p(-damping.clamp(max=MAX_DAMPING))
 
 
@@ -42,6 +45,47 @@ def ema_kernel(log_q: Tensor, weight: Tensor, length: int) -> Tensor:
     coarse = torch.exp(log_q.unsqueeze(-1) * (torch.arange(rows, device=log_q.device) * width))
     kernel = (weight.unsqueeze(-1) * coarse).transpose(1, 2) @ decay_powers(log_q, width)
     return kernel.flatten(1)[:, :length]
+
+
+class _Transposed(torch.autograd.Function):
+    """permute(order), contiguous in the forward and in the backward pass.
+
+    A batched matrix product with a stride other than 1 in both of its last dimensions falls back to copying
+    one matrix after the other, which takes longer than the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: tuple[int, int, int]) -> Tensor:
+        ctx.order = order
+        return x.permute(order).contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        back = (ctx.order.index(0), ctx.order.index(1), ctx.order.index(2))
+        return _Transposed.apply(gradient, back), None
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """(B, L, D) -> (D, B, L)."""
+    return _Transposed.apply(x, (2, 0, 1))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(D, B, L) -> (B, L, D)."""
+    return _Transposed.apply(x, (1, 2, 0))
+
+
+def ema_block(x: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
+    """The EMA of a short sequence that starts from zero, as one Toeplitz product per channel.
+
+    x: (B, L, D) float32; kernel: (D, L) taps of the EMA from left to right; backward_kernel: (D, L) taps of
+    a second one from right to left, added. Returns (B, L, D).
+    """
+    length = x.size(1)
+    taps = F.pad(kernel, (length - 1, 0))
+    if backward_kernel is not None:
+        taps = taps + F.pad(backward_kernel.flip(-1), (0, length - 1))
+    return _channels_last(_channels_first(x) @ toeplitz(taps, length, length))
 
 
 def _block_states(block_inputs: Tensor, log_q: Tensor, width: int, h: Tensor | None) -> Tensor:
@@ -79,17 +123,15 @@ def ema_scan(
     def run(part: Tensor, state: Tensor | None, t: int) -> tuple[Tensor, Tensor]:
         """The EMA of M whole blocks of t inputs."""
         m = part.size(1) // t
-        inputs = part.reshape(batch, m, t, -1).permute(3, 0, 1, 2)  # (D, B, M, T)
-        flat = inputs.reshape(inputs.size(0), batch * m, t)
+        flat = _channels_first(part).view(-1, batch * m, t)  # (D, B M, T)
         within = flat @ toeplitz(F.pad(kernel[:, :t], (t - 1, 0)), t, t)
         into = powers[:, :, :t].flip(-1).transpose(1, 2) * gain.unsqueeze(1)  # (D, T, N)
         states = _block_states((flat @ into).view(-1, batch, m, gain.size(-1)), log_q, t, state)
         y = within
         if state is not None or m > 1:
-            before = states[:, :, :-1].reshape(inputs.size(0), batch * m, -1)
+            before = states[:, :, :-1].reshape(-1, batch * m, gain.size(-1))
             y = torch.baddbmm(within, before, powers[:, :, 1 : t + 1] * readout.unsqueeze(-1))
-        y = y.view(-1, batch, m, t).permute(1, 2, 3, 0).reshape(batch, m * t, -1)
-        return y, states[:, :, -1].transpose(0, 1)
+        return _channels_last(y.view(-1, batch, m * t)), states[:, :, -1].transpose(0, 1)
 
     if not tail:
         return run(x, h, width)

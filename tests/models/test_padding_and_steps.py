@@ -83,7 +83,7 @@ def test_steps_equal_forward_alone_and_padded(variant):
 )
 @settings(max_examples=50, deadline=None)
 def test_batch_mates_do_not_matter(lengths, left, variant):
-    model = spread(build({**SIZES, **variant})[0])
+    model = spread(build({**SIZES, **variant})[0]).double()  # a leak would show far above the rounding
     g = torch.Generator().manual_seed(sum(lengths))
     rows = [[*torch.randint(4, 50, (n,), generator=g).tolist(), EOS] for n in lengths]
     targets = [[EOS, *torch.randint(4, 50, (n,), generator=g).tolist()] for n in reversed(lengths)]
@@ -92,4 +92,4 @@ def test_batch_mates_do_not_matter(lengths, left, variant):
         whole, _ = model(*collate(rows, left), target)
         for i, row in enumerate(rows):
             alone, _ = model(*collate([row], False), torch.tensor([targets[i]]))
-            torch.testing.assert_close(whole[i][target[i].ne(PAD)], alone[0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(whole[i][target[i].ne(PAD)], alone[0], atol=1e-9, rtol=1e-9)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.ema import naive_ema
 
-from mega_fairseq.ops.ema import BLOCK, ema_coefficients, ema_convolve, ema_kernel, ema_scan
+from mega_fairseq.ops.ema import BLOCK, ema_block, ema_coefficients, ema_convolve, ema_kernel, ema_scan
 
 LENGTHS = [1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 127, 3 * BLOCK, 211]
 SIZES = {"rtol": 1e-4, "atol": 2e-5}
@@ -73,3 +73,32 @@ def test_extreme_decay_is_finite(logit):
     y, _ = ema_scan(x, *ema_coefficients(alpha, delta), beta, eta)
     y.sum().backward()
     assert all(t.isfinite().all() for t in (y, alpha.grad, delta.grad, x.grad))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_block_equals_loop(length, both_ways):
+    x, parameters, h = draw(length)
+    backward = [p.detach().flip(0).requires_grad_() for p in parameters]
+    directions = [parameters, backward] if both_ways else [parameters]
+
+    def kernel(alpha, delta, beta, eta):
+        a, log_q = ema_coefficients(alpha, delta)
+        return ema_kernel(log_q, eta * a * beta / eta.size(-1) ** 0.5, length)
+
+    y = ema_block(x, *(kernel(*p) for p in directions))
+    expected = naive_ema(x, *parameters, torch.zeros_like(h))[0]
+    if both_ways:
+        expected = expected + naive_ema(x.flip(1), *backward, torch.zeros_like(h))[0].flip(1)
+    torch.testing.assert_close(y, expected.float(), **SIZES)
+    leaves = [x, *(p for direction in directions for p in direction)]
+    ours, theirs = (torch.autograd.grad(result.sin().sum(), leaves) for result in (y, expected))
+    for mine, reference in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-3, atol=1e-4)
+
+
+def test_layout_has_second_derivatives():
+    x = torch.randn(2, 5, 3, dtype=torch.double, requires_grad=True)
+    kernel = torch.randn(3, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(ema_block, (x, kernel, kernel))
+    assert torch.autograd.gradgradcheck(ema_block, (x, kernel, kernel))

@@ -1,0 +1,29 @@
+"""Repairs of fairseq, applied when the plugin is imported.
+
+Each repair names the upstream file and the fault, and changes nothing where a fairseq does not have it. The
+original stays within reach as `replaced.mega_original`.
+"""
+
+import re
+
+import torch
+
+from mega_fairseq import safe_types
+from mega_fairseq.compat import checkpoints, data, generation, plugin, registry, training  # noqa: F401
+from mega_fairseq.compat.checkpoints import CheckpointError
+from mega_fairseq.compat.plugin import PACKAGE
+
+__all__ = ["PACKAGE", "CheckpointError", "apply"]
+
+
+def apply() -> None:
+    """Apply every repair. Harmless when repeated."""
+    if tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2]) < (2, 6):
+        raise ImportError(
+            f"mega_fairseq needs torch 2.6 or newer and found {torch.__version__}: older ones run code "
+            "hidden in a checkpoint. Install torch==2.13.0."
+        )
+    safe_types.allow()
+    data.restore_numpy_names()
+    safe_types.read_literals_only()
+    registry.put_in_place()

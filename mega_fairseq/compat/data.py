@@ -1,0 +1,90 @@
+"""Repairs of fairseq's data sets, batches and their order."""
+
+import inspect
+import types
+
+import numpy as np
+from fairseq import tasks
+from fairseq.data import data_utils, iterators, language_pair_dataset, token_block_dataset
+from fairseq.tasks.language_modeling import LanguageModelingTask
+
+from mega_fairseq.compat.registry import repairs
+
+
+@repairs(data_utils, "batch_by_size")
+def keep_last_batch(original, indices, num_tokens_fn, *args, **kwargs):
+    """data/data_utils.py drops the last batch when its size is no multiple of --required-batch-size-multiple.
+
+    The longest sentences vanish from training, from the output of generate and from its BLEU. Batches are
+    consecutive pieces of `indices`, so the missing one is what is left.
+    """
+    if not isinstance(indices, np.ndarray):
+        indices = np.fromiter(indices, dtype=np.int64, count=-1)
+    if len(indices) == 0:
+        return []
+    batches = original(indices, num_tokens_fn, *args, **kwargs)
+    bound = inspect.signature(original).bind(indices, num_tokens_fn, *args, **kwargs).arguments
+    kept = sum(len(batch) for batch in batches)
+    if bound.get("fixed_shapes") is not None or kept == len(indices):
+        return batches
+    return [*batches, indices[kept:]]
+
+
+@repairs(tasks.FairseqTask, "get_batch_iterator")
+def resume_with_equal_batches(original, self, dataset, *args, **kwargs):
+    """tasks/fairseq_task.py seeds the grouping of sentences into batches with the epoch of the *first* call.
+
+    A run keeps the batches of epoch 1; one resumed in epoch 3 groups with the seed of epoch 3 and departs
+    from it. Where batches are kept across epochs they are those of epoch 1 here, whenever the run began.
+    """
+    bound = inspect.signature(original).bind(self, dataset, *args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    kept_across_epochs = (
+        not given.get("disable_iterator_cache")
+        and not given.get("update_epoch_batch_itr")
+        and self.can_reuse_epoch_itr(dataset)
+    )
+    if not kept_across_epochs or dataset in self.dataset_to_epoch_iter:
+        return original(*bound.args, **bound.kwargs)
+    epoch, given["epoch"] = given["epoch"], 1
+    batches = original(*bound.args, **bound.kwargs)
+    batches.epoch = max(epoch, 1)
+    dataset.set_epoch(epoch)
+    return batches
+
+
+@repairs(iterators.EpochBatchIterator, "_get_iterator_for_epoch")
+def end_the_curriculum(original, self, epoch, shuffle, fix_batches_to_gpus=False, offset=0):
+    """data/iterators.py reuses a loader with the shuffling it began with: --curriculum never ends."""
+    if getattr(self, "dataloader", None) is not None:
+        self.epoch_batch_sampler.shuffle = shuffle
+        self.epoch_batch_sampler.fix_batches_to_gpus = fix_batches_to_gpus
+    return original(self, epoch, shuffle, fix_batches_to_gpus=fix_batches_to_gpus, offset=offset)
+
+
+@repairs(LanguageModelingTask, "eval_lm_dataloader")
+def evaluate_something(original, self, dataset, *args, **kwargs):
+    """tasks/language_modeling.py skips blocks that exceed the model; with none left, perplexity is "1.00"."""
+    longest = inspect.signature(original).bind(self, dataset, *args, **kwargs).arguments.get("max_positions")
+    if isinstance(longest, int) and len(dataset) > 0 and min(dataset.sizes) > longest:
+        raise ValueError(
+            f"every block of the text is longer than the {longest} tokens that the model takes, so there is "
+            f"nothing to evaluate; pass --tokens-per-sample {longest}, or less"
+        )
+    return original(self, dataset, *args, **kwargs)
+
+
+def restore_numpy_names() -> None:
+    """data/*.py use names that NumPy 2 dropped: np.compat.long, np.int, np.percentile(interpolation=).
+
+    LM generation and --num-batch-buckets stop there. Three modules get a NumPy that has them.
+    """
+
+    def percentile(*args, interpolation=None, **kwargs):
+        return np.percentile(*args, **kwargs, **({"method": interpolation} if interpolation else {}))
+
+    numpy = types.ModuleType("numpy")
+    vars(numpy).update(vars(np), compat=types.SimpleNamespace(long=np.int64), int=int, percentile=percentile)
+    for module in (data_utils, language_pair_dataset, token_block_dataset):
+        module.np = numpy

@@ -1,0 +1,74 @@
+"""Repairs of fairseq's processes, precision and layers on machines without a GPU."""
+
+import os
+import sys
+
+import torch
+from fairseq import options
+from fairseq.distributed import utils as distributed_utils
+from fairseq.models import distributed_fairseq_model
+from fairseq.modules import transformer_layer
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+
+from mega_fairseq.compat.registry import repairs
+
+
+@repairs(distributed_utils, "infer_init_method")
+def obey_torchrun(original, cfg, *args, **kwargs):
+    """distributed/utils.py ignores torchrun unless --distributed-world-size is given, so that every process
+    trains alone; and without a GPU its default backend is nccl, which cannot work.
+    """
+    if cfg.distributed_init_method is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+        if cfg.distributed_backend == "nccl" and not torch.cuda.is_available():
+            cfg.distributed_backend = "gloo"
+    return original(cfg, *args, **kwargs)
+
+
+@repairs(distributed_utils, "_infer_torch_distributed_launch_init")
+def launch_without_gpus(original, cfg):
+    """distributed/utils.py divides by the number of GPUs."""
+    if torch.cuda.device_count() > 0:
+        original(cfg)
+        return
+    cfg.distributed_init_method = "env://"
+    cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+    cfg.distributed_rank = int(os.environ["RANK"])
+    cfg.device_id = 0
+    cfg.distributed_no_spawn = True
+
+
+@repairs(distributed_fairseq_model, "DistributedDataParallel")
+def ddp_on_cpu(original, module, device_ids=None, output_device=None, **kwargs):
+    """models/distributed_fairseq_model.py names a CUDA device for modules that are on the CPU."""
+    if all(p.device.type == "cpu" for p in module.parameters()):
+        device_ids = output_device = None
+    return original(module, device_ids=device_ids, output_device=output_device, **kwargs)
+
+
+@repairs(options, "parse_args_and_arch")
+def bf16_without_tpu(original, parser, input_args=None, *args, **kwargs):
+    """options.py takes --bf16 for --tpu, and training stops for want of torch_xla."""
+    parsed = original(parser, input_args, *args, **kwargs)
+    namespace = parsed[0] if isinstance(parsed, tuple) else parsed
+    given = sys.argv[1:] if input_args is None else input_args
+    if getattr(namespace, "bf16", False) and "--tpu" not in given:
+        namespace.tpu = False
+    return parsed
+
+
+@repairs(FP16Optimizer, "build_optimizer")
+def fp16_on_cpu(original, cls, cfg, params, **kwargs):
+    """optim/fp16_optimizer.py asks CUDA where to flatten the gradients, so --fp16 stops on a CPU."""
+    params = list(params)
+    if params and params[0].device.type == "cpu":
+        cfg.common.fp16_no_flatten_grads = True
+    return original(cls, cfg, params, **kwargs)
+
+
+@repairs(transformer_layer.TransformerEncoderLayerBase, "__init__")
+def no_encoder_fast_path(original, self, *args, **kwargs):
+    """modules/transformer_layer.py of 0.12.2: torch's fused encoder layer fails on padded batches."""
+    original(self, *args, **kwargs)
+    if hasattr(self, "can_use_fastpath"):
+        self.can_use_fastpath = False
