@@ -5,11 +5,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import mega_fairseq  # noqa: F401  (before torch: its thread settings)
 import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+
+import mega_fairseq  # noqa: F401
 
 TRANSFORMER = {  # fairseq's, as large as mega_nmt_tiny
     "encoder_embed_dim": 128,

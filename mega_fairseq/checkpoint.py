@@ -23,7 +23,7 @@ _RENAMES = [
     (r"^(encoder|decoder)\.embed_norm\.", r"\1.embedding.norm."),
     (r"^decoder\.project_in_dim\.", "decoder.embedding.projection."),
 ]
-_DEAD = re.compile(r"(^|\.)(version|_float_tensor)$")
+_DEAD = re.compile(r"^(encoder|decoder)\.version$|rel_pos_bias\._float_tensor$")
 
 
 def from_reference_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

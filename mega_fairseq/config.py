@@ -5,6 +5,7 @@ from dataclasses import dataclass
 ATTENTION_FUNCTIONS = ("softmax", "relu2", "laplace")
 ACTIVATIONS = ("silu", "relu", "gelu", "tanh", "linear")
 BIASES = ("simple", "rotary")
+INITS = ("paper", "open-gates")
 NORMS = ("layernorm", "rmsnorm", "scalenorm", "batchnorm", "syncbatchnorm")
 
 
@@ -29,6 +30,7 @@ class MegaConfig:
     activation_fn: str = "silu"
     rel_pos_bias: str = "simple"
     normalization_type: str = "layernorm"
+    weight_init: str = "paper"
     normalize_before: bool = False
     affine_final_norm: bool = True
     dropout: float = 0.1
@@ -61,6 +63,7 @@ class MegaConfig:
             "activation-fn": (self.activation_fn, ACTIVATIONS),
             "rel-pos-bias": (self.rel_pos_bias, BIASES),
             "normalization-type": (self.normalization_type, NORMS),
+            "weight-init": (self.weight_init, INITS),
         }
         for flag, (value, allowed) in choices.items():
             if value not in allowed:

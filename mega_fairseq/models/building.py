@@ -10,6 +10,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from mega_fairseq.config import MegaConfig
+from mega_fairseq.models.adaptive import build_adaptive_input
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.stack import MegaStack
@@ -23,6 +24,13 @@ def build_embedding(dictionary: Any, dim: int, path: str | None = None) -> nn.Em
     if path:
         utils.load_embedding(utils.parse_embedding(path), dictionary, embedding)
     return embedding
+
+
+def build_decoder_embedding(cfg: Any, dictionary: Any, width: int, dim: int) -> nn.Module:
+    """Embeddings of a decoder's tokens: width `width`, or the adaptive input, which ends in width `dim`."""
+    if cfg.adaptive_input:
+        return build_adaptive_input(cfg, dictionary, width, dim)
+    return build_embedding(dictionary, width, cfg.decoder_embed_path)
 
 
 def build_stack(cfg: Any, config: MegaConfig, *, layerdrop: float, **kwargs: Any) -> MegaStack:

@@ -1,27 +1,21 @@
-"""MegaDecoder: target tokens to logits, in one pass or step by step."""
+"""MegaDecoder: target tokens to logits, in one pass, in segments or step by step."""
 
 from typing import Any
 
 import torch
 from fairseq.models import FairseqIncrementalDecoder
-from fairseq.modules import AdaptiveSoftmax
 from torch import Tensor, nn
 
+from mega_fairseq.models.adaptive import adaptive_target_log_probs, build_adaptive_softmax
 from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import stack_config
+from mega_fairseq.modules.stack import StackOutput
 from mega_fairseq.ops.chunking import right_align, rotation
 from mega_fairseq.state import LayerState
 
-
-def parse_cutoffs(text: Any, flag: str, vocabulary: int) -> list[int]:
-    """ "20000,60000" -> [20000, 60000]. Raises ValueError naming the flag for anything else."""
-    try:
-        cutoffs = [int(part) for part in str(text).strip("[]() ").split(",")]
-    except ValueError:
-        raise ValueError(f"{flag} must be whole numbers like 20000,60000; got {text!r}") from None
-    if cutoffs != sorted(set(cutoffs)) or cutoffs[0] < 1 or cutoffs[-1] >= vocabulary:
-        raise ValueError(f"{flag} must rise and stay below the {vocabulary} words; got {text!r}")
-    return cutoffs
+SEGMENT = 2048  # tokens that are computed together where no gradient is needed
+PROJECTED = 256  # positions whose scores for the whole vocabulary are held at once
+UNLIMITED = 2**31 - 1
 
 
 class MegaDecoder(FairseqIncrementalDecoder):
@@ -32,6 +26,9 @@ class MegaDecoder(FairseqIncrementalDecoder):
         config = stack_config(cfg, "decoder")
         self.padding_idx = embed_tokens.padding_idx
         self.max_target_positions = cfg.max_target_positions
+        chunk = max(config.chunk_size, 1)
+        self.segment = max(chunk, SEGMENT // chunk * chunk)
+        self.unlimited = source_dim is None and (config.chunk_size > 0 or config.rel_pos_bias == "rotary")
         self.embed_tokens = embed_tokens
         self.embedding = TokenEmbedding(cfg, config, embed_tokens)
         self.stack = build_stack(
@@ -43,17 +40,13 @@ class MegaDecoder(FairseqIncrementalDecoder):
 
     def _build_output(self, cfg: Any, dictionary: Any, dim: int) -> None:
         if cfg.adaptive_softmax_cutoff:
-            self.adaptive_softmax = AdaptiveSoftmax(
-                len(dictionary),
-                dim,
-                parse_cutoffs(cfg.adaptive_softmax_cutoff, "--adaptive-softmax-cutoff", len(dictionary)),
-                dropout=cfg.adaptive_softmax_dropout,
-                factor=cfg.adaptive_softmax_factor,
-            )
+            self.adaptive_softmax = build_adaptive_softmax(cfg, dictionary, dim, self.embed_tokens)
             return
         self.output_projection = nn.Linear(dim, len(dictionary), bias=False)
         if not cfg.share_decoder_input_output_embed:
             nn.init.normal_(self.output_projection.weight, std=dim**-0.5)
+        elif cfg.adaptive_input:
+            raise ValueError("--share-decoder-input-output-embed does not go with --adaptive-input")
         elif self.embed_tokens.embedding_dim != dim:
             raise ValueError(
                 f"--share-decoder-input-output-embed needs --decoder-input-dim "
@@ -88,7 +81,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
     ) -> tuple[Tensor, dict[str, Any]]:
         """Features (B, L, D), and {"attn": [weights (B, L, S) or None], "inner_states": [(L, B, D)]}.
 
-        Padding may stand on either side; weights refer to the source as it was padded.
+        Padding may stand on either side; weights refer to the source as it was padded. A long sequence is
+        walked in segments where no gradient is needed, so that memory does not grow with its square.
         """
         states, left_pads = None, None
         if incremental_state is None:
@@ -103,9 +97,9 @@ class MegaDecoder(FairseqIncrementalDecoder):
         if encoder_out is not None:
             source = encoder_out["encoder_out"][0].transpose(0, 1)
             source_padding = next(iter(encoder_out["encoder_padding_mask"]), None)
-        x = self.embedding(self.embed_tokens(tokens), padding)
         layer = -1 if alignment_layer is None else alignment_layer
-        out = self.stack(x, padding, states, source, source_padding, layer)
+        x = self.embedding(self.embed_tokens(tokens), padding)
+        out = self._walk(x, padding, states, source, source_padding, layer)
         if incremental_state is not None:
             self.set_incremental_state(incremental_state, "layers", out.states)
         x, weights = out.x, out.weights
@@ -115,6 +109,28 @@ class MegaDecoder(FairseqIncrementalDecoder):
             weights = weights if weights is None else weights.gather(1, back.expand_as(weights))
         inner = [h.transpose(0, 1) for h in out.hiddens] if return_all_hiddens else []
         return x, {"attn": [self._as_padded(weights, encoder_out)], "inner_states": inner}
+
+    def _walk(
+        self,
+        x: Tensor,
+        padding: Tensor | None,
+        states: list[LayerState | None] | None,
+        source: Tensor | None,
+        source_padding: Tensor | None,
+        layer: int,
+    ) -> StackOutput:
+        """The stack's output, segment by segment with carried states where no gradient is needed."""
+        if x.size(1) <= self.segment or torch.is_grad_enabled() or self.training:
+            return self.stack(x, padding, states, source, source_padding, layer)
+        states = states or [LayerState()] * len(self.stack.layers)
+        masks = [None] * x.size(1) if padding is None else padding.split(self.segment, 1)
+        parts = []
+        for part, mask in zip(x.split(self.segment, 1), masks, strict=False):
+            parts.append(self.stack(part, mask, states, source, source_padding, layer))
+            states = parts[-1].states
+        weights = None if parts[0].weights is None else torch.cat([p.weights for p in parts], 1)
+        hiddens = [torch.cat(h, 1) for h in zip(*(p.hiddens for p in parts), strict=True)]
+        return StackOutput(torch.cat([p.x for p in parts], 1), parts[-1].states, weights, hiddens)
 
     @staticmethod
     def _as_padded(weights: Tensor | None, encoder_out: dict[str, list[Tensor]] | None) -> Tensor | None:
@@ -128,6 +144,17 @@ class MegaDecoder(FairseqIncrementalDecoder):
         """Logits, or the features themselves for the adaptive softmax."""
         return features if self.output_projection is None else self.output_projection(features)
 
+    def target_log_probs(self, features: Tensor, target: Tensor) -> Tensor:
+        """log p(target) (B, L) float32 from features (B, L, D), without all logits at once."""
+        parts = []
+        for f, t in zip(features.split(PROJECTED, 1), target.split(PROJECTED, 1), strict=True):
+            if self.adaptive_softmax is not None:
+                parts.append(adaptive_target_log_probs(self.adaptive_softmax, f, t))
+            else:
+                scores = self.output_layer(f).float().log_softmax(-1)
+                parts.append(scores.gather(-1, t.unsqueeze(-1)).squeeze(-1))
+        return torch.cat(parts, 1)
+
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose."""
         states = self.get_incremental_state(incremental_state, "layers")
@@ -136,7 +163,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
             self.set_incremental_state(incremental_state, "layers", states)
 
     def max_positions(self) -> int:
-        return self.max_target_positions
+        return UNLIMITED if self.unlimited else self.max_target_positions
 
 
 def _rows(states: list[LayerState]) -> int:

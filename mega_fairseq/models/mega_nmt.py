@@ -5,7 +5,7 @@ from typing import Any
 from fairseq import hub_utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 
-from mega_fairseq.models.building import build_embedding
+from mega_fairseq.models.building import build_decoder_embedding, build_embedding
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.encoder import MegaEncoder
 from mega_fairseq.models.hub import TranslationHub
@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "encoder_layers": 2,
         "normalize_before": True,
         "rel_pos_bias": "rotary",
+        "weight_init": "open-gates",
         "share_all_embeddings": True,
     },
     "mega_nmt_wmt_en_de": _REGULARISED,
@@ -59,7 +60,8 @@ class MegaNMT(FairseqEncoderDecoderModel):
         if cfg.share_all_embeddings:
             embed_target = embed_source
         else:
-            embed_target = build_embedding(target, target_width, cfg.decoder_embed_path)
+            decoder_width = value(cfg, "decoder", "embed_dim")
+            embed_target = build_decoder_embedding(cfg, target, target_width, decoder_width)
         encoder = MegaEncoder(cfg, source, embed_source)
         return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim=width))
 
@@ -88,6 +90,8 @@ def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width
             f"--share-all-embeddings needs equal --encoder-embed-dim ({width}) and --decoder-embed-dim / "
             f"--decoder-input-dim ({target_width})"
         )
+    if cfg.adaptive_input:
+        raise ValueError("--share-all-embeddings does not go with --adaptive-input; drop one of them")
     if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
         raise ValueError("--share-all-embeddings does not go with its own --decoder-embed-path")
 

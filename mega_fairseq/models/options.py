@@ -4,8 +4,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from omegaconf import II
 
-from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, NORMS, MegaConfig
+from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS, NORMS, MegaConfig
 
 DEFAULT_MIN_PARAMS_TO_WRAP = int(1e8)
 
@@ -23,6 +24,11 @@ class StackOptions(FairseqDataclass):
     normalization_type: ChoiceEnum(NORMS) = _option("layernorm", "kind of normalisation")
     rel_pos_bias: ChoiceEnum(BIASES) = _option(
         "simple", "relative position bias: simple (a table, limited length) or rotary (no limit)"
+    )
+    weight_init: ChoiceEnum(INITS) = _option(
+        "paper",
+        "initial weights: paper = N(0, 0.02); open-gates = Xavier, with gates that let attention through: "
+        "learns faster on small data",
     )
     truncation_length: int = _option(0, "inputs that the EMA remembers; 0 = all")
     normalize_before: bool = _option(False, "pre-norm: normalise the input of each block (both stacks)")
@@ -44,6 +50,13 @@ class StackOptions(FairseqDataclass):
     )
     adaptive_softmax_dropout: float = _option(0.0, "dropout of the adaptive softmax's tail projections")
     adaptive_softmax_factor: float = _option(4, "shrink factor of adaptive softmax's tails")
+    adaptive_input: bool = _option(False, "embed decoder tokens with fewer dimensions the rarer they are")
+    adaptive_input_cutoff: Optional[str] = _option(
+        None, "adaptive input cutoffs, comma separated (default: adaptive softmax's)"
+    )
+    adaptive_input_factor: float = _option(4, "shrink factor of adaptive input's embeddings")
+    tie_adaptive_weights: bool = _option(False, "adaptive softmax uses the adaptive input's embeddings")
+    tie_adaptive_proj: bool = _option(False, "adaptive softmax uses the adaptive input's projections")
     checkpoint_activations: bool = _option(False, "recompute activations in backward: less memory, more time")
     offload_activations: bool = _option(False, "checkpoint activations and keep them in CPU memory")
     min_params_to_wrap: int = _option(
@@ -78,17 +91,37 @@ class MegaNMTOptions(StackOptions):
     decoder_normalize_before: bool = _option(False, "pre-norm in the decoder")
 
 
+@dataclass
+class MegaLMOptions(StackOptions):
+    """Options of mega_lm."""
+
+    decoder_embed_dim: int = _option(512, "width D")
+    decoder_input_dim: Optional[int] = _option(None, "embedding width (default: D)")
+    decoder_hidden_dim: int = _option(1664, "width H of attention values")
+    decoder_ffn_embed_dim: int = _option(1664, "FFN width; 0 = no FFN")
+    decoder_z_dim: int = _option(128, "width Z of queries and keys")
+    decoder_n_dim: int = _option(16, "EMA dimensions N per channel")
+    decoder_layers: int = _option(6, "number of layers")
+    decoder_chunk_size: int = _option(-1, "attention chunk C; -1 = attention to the whole block")
+    decoder_normalize_before: bool = _option(False, "pre-norm; same as --normalize-before")
+    max_target_positions: Optional[int] = II("task.max_target_positions")
+    tokens_per_sample: int = II("task.tokens_per_sample")
+
+
 def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:
-    """Set on args every option that is absent: the preset's value, else the default."""
+    """Set on args every option that is absent: the preset's value, else the default.
+
+    A default that is an interpolation belongs to another part of fairseq's configuration.
+    """
     for option in fields(options):
-        if getattr(args, option.name, MISSING) is MISSING:
+        if getattr(args, option.name, MISSING) is MISSING and not str(option.default).startswith("${"):
             setattr(args, option.name, preset.get(option.name, option.default))
 
 
 def value(cfg: Any, side: str, name: str) -> Any:
     """A size of one side; a decoder's size that is not given is the encoder's."""
     own = getattr(cfg, f"{side}_{name}", None)
-    return getattr(cfg, f"encoder_{name}") if own is None else own
+    return getattr(cfg, f"encoder_{name}", None) if own is None else own
 
 
 def stack_config(cfg: Any, side: str) -> MegaConfig:
@@ -109,6 +142,7 @@ def stack_config(cfg: Any, side: str) -> MegaConfig:
         activation_fn=str(cfg.activation_fn),
         rel_pos_bias=str(cfg.rel_pos_bias),
         normalization_type=str(cfg.normalization_type),
+        weight_init=str(cfg.weight_init),
         normalize_before=bool(cfg.normalize_before or getattr(cfg, f"{side}_normalize_before", False)),
         affine_final_norm=not cfg.no_affine_final_norm,
         dropout=cfg.dropout,

@@ -17,8 +17,8 @@ class FeedForward(nn.Module):
         self.pre_norm = config.normalize_before
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, config.embed_dim)
-        self.fc1 = linear(config.embed_dim, config.ffn_dim)
-        self.fc2 = linear(config.ffn_dim, config.embed_dim)
+        self.fc1 = linear(config.embed_dim, config.ffn_dim, config.weight_init)
+        self.fc2 = linear(config.ffn_dim, config.embed_dim, config.weight_init)
         self.dropout = Dropout(config.dropout, config.feature_dropout)
         self.activation_dropout = Dropout(config.activation_dropout, config.feature_dropout)
 

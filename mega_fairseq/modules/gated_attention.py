@@ -8,7 +8,7 @@ from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.modules.linear import linear
+from mega_fairseq.modules.linear import linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights, causal_mask
@@ -31,9 +31,12 @@ class GatedAttention(nn.Module):
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, dim)
         self.ema = MultiHeadEMA(dim, config.ndim, bidirectional=not causal, truncation=config.truncation)
-        self.v_proj = linear(dim, config.hdim)
-        self.mx_proj = linear(dim, sum(self.widths))
-        self.h_proj = linear(config.hdim, dim)
+        self.v_proj = linear(dim, config.hdim, config.weight_init)
+        self.mx_proj = linear(dim, sum(self.widths), config.weight_init)
+        self.h_proj = linear(config.hdim, dim, config.weight_init)
+        update, _, reset, _ = self.mx_proj.bias.split(self.widths)
+        set_gate(update, -1.0, config.weight_init)
+        set_gate(reset, 2.0, config.weight_init)
         self.kappa = nn.Parameter(torch.empty(2, z))
         self.mu = nn.Parameter(torch.zeros(2, z))
         nn.init.normal_(self.kappa, std=0.02)

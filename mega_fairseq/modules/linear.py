@@ -1,11 +1,22 @@
-"""Linear layers with Mega's initialisation."""
+"""Linear layers and gates with one of two initialisations (config.INITS)."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer with weights N(0, 0.02) and biases 0."""
+def linear(inputs: int, outputs: int, weight_init: str) -> nn.Linear:
+    """A linear layer with biases 0 and weights N(0, 0.02), or Xavier's with `open-gates`."""
     layer = nn.Linear(inputs, outputs)
-    nn.init.normal_(layer.weight, std=0.02)
+    if weight_init == "paper":
+        nn.init.normal_(layer.weight, std=0.02)
+    else:
+        nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+@torch.no_grad()
+def set_gate(bias: Tensor, logit: float, weight_init: str) -> None:
+    """Start a gate's logits, a slice of a projection's bias, at `logit`; the paper starts them at 0."""
+    if weight_init == "open-gates":
+        bias.fill_(logit)

@@ -1,0 +1,84 @@
+"""mega_lm: autoregressive language modelling with Mega. Registration and presets."""
+
+from typing import Any
+
+from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
+
+from mega_fairseq.models.building import build_decoder_embedding
+from mega_fairseq.models.decoder import MegaDecoder
+from mega_fairseq.models.options import MegaLMOptions, fill
+
+_ADAPTIVE = {
+    "dropout": 0.3,
+    "attention_dropout": 0.1,
+    "hidden_dropout": 0.1,
+    "activation_dropout": 0.1,
+    "decoder_layers": 16,
+    "adaptive_input": True,
+    "adaptive_softmax_cutoff": "20000,60000",
+    "adaptive_softmax_dropout": 0.2,
+    "tie_adaptive_weights": True,
+    "tie_adaptive_proj": True,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mega_lm_big": {
+        "decoder_embed_dim": 1024,
+        "decoder_hidden_dim": 2048,
+        "decoder_ffn_embed_dim": 2048,
+        "decoder_z_dim": 256,
+        "decoder_layers": 16,
+    },
+    "mega_lm_adaptive_base": {
+        **_ADAPTIVE,
+        "decoder_embed_dim": 768,
+        "decoder_hidden_dim": 1536,
+        "decoder_ffn_embed_dim": 1536,
+    },
+    "mega_lm_wikitext103": {
+        **_ADAPTIVE,
+        "decoder_embed_dim": 1024,
+        "decoder_hidden_dim": 2048,
+        "decoder_ffn_embed_dim": 2048,
+        "decoder_z_dim": 256,
+    },
+    "mega_lm_enwik8": {"decoder_hidden_dim": 1024, "decoder_ffn_embed_dim": 1024, "decoder_layers": 12},
+    "mega_lm_enwik8_large": {
+        "dropout": 0.2,
+        "attention_dropout": 0.1,
+        "hidden_dropout": 0.1,
+        "decoder_embed_dim": 1024,
+        "decoder_hidden_dim": 1536,
+        "decoder_ffn_embed_dim": 1536,
+        "decoder_layers": 24,
+    },
+}
+
+
+@register_model("mega_lm", dataclass=MegaLMOptions)
+class MegaLM(FairseqLanguageModel):
+    """Mega decoder over one text (Ma et al. 2022, sections 4.1 and 4.2)."""
+
+    def __init__(self, cfg: Any, decoder: MegaDecoder):
+        super().__init__(decoder)
+        self.cfg = cfg
+
+    @classmethod
+    def build_model(cls, cfg: Any, task: Any) -> "MegaLM":
+        """Raises ValueError, naming the flag, for options that make no model."""
+        fill(cfg, MegaLMOptions)
+        if getattr(cfg, "max_target_positions", None) is None:
+            cfg.max_target_positions = getattr(cfg, "tokens_per_sample", None) or 1024
+        width, dictionary = cfg.decoder_embed_dim, task.source_dictionary
+        embed_tokens = build_decoder_embedding(cfg, dictionary, cfg.decoder_input_dim or width, width)
+        return cls(cfg, MegaDecoder(cfg, task.target_dictionary, embed_tokens, source_dim=None))
+
+
+def _register(name: str, preset: dict[str, Any]) -> None:
+    @register_model_architecture("mega_lm", name)
+    def architecture(args: Any) -> None:
+        fill(args, MegaLMOptions, **preset)
+
+
+for _name, _preset in PRESETS.items():
+    _register(_name, _preset)
