@@ -47,4 +47,4 @@ if _package is _this:
 
     compat.apply()
 
-    from mega_fairseq import models  # noqa: F401
+    from mega_fairseq import models, tasks  # noqa: F401

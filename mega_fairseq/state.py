@@ -17,6 +17,19 @@ class EMAState(NamedTuple):
     def reorder(self, order: Tensor) -> "EMAState":
         return self if self.memory is None else EMAState(self.memory.index_select(0, order))
 
+    def detach(self) -> "EMAState":
+        return self if self.memory is None else EMAState(self.memory.detach())
+
+
+class CarriedEMA:
+    """The EMA's memory of every layer after a block, for the block that continues it in training.
+
+    A plain object: it passes through fairseq's and torch's wrappers of a model without being copied.
+    """
+
+    def __init__(self) -> None:
+        self.layers: list[EMAState] | None = None
+
 
 class AttentionState(NamedTuple):
     """Keys (B, T, Z) and values (B, T, width) of the running chunk, or of the whole source."""

@@ -24,7 +24,7 @@ PIECES = 2000
 TRAIN = shlex.split("""
     --task translation --share-all-embeddings --max-tokens 1024 --dropout 0.1
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
-    --lr 2e-3 --lr-scheduler inverse_sqrt --warmup-updates 300
+    --lr 4e-3 --lr-scheduler inverse_sqrt --warmup-updates 300
     --criterion label_smoothed_cross_entropy --label-smoothing 0.1
 """)
 REPORT = shlex.split("""

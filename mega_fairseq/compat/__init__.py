@@ -9,7 +9,15 @@ import re
 import torch
 
 from mega_fairseq import safe_types
-from mega_fairseq.compat import checkpoints, data, generation, plugin, registry, training  # noqa: F401
+from mega_fairseq.compat import (  # noqa: F401
+    checkpoints,
+    data,
+    generation,
+    long_texts,
+    plugin,
+    registry,
+    training,
+)
 from mega_fairseq.compat.checkpoints import CheckpointError
 from mega_fairseq.compat.plugin import PACKAGE
 

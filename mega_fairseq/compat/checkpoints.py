@@ -6,6 +6,7 @@ import re
 import shutil
 
 from fairseq import checkpoint_utils, file_io
+from fairseq.trainer import Trainer
 
 from mega_fairseq.compat.registry import repairs
 
@@ -57,3 +58,23 @@ def copy_atomically(original, src_path, dst_path, overwrite=False):
         if os.path.exists(temporary):
             os.remove(temporary)
     return dst_path
+
+
+@repairs(Trainer, "load_checkpoint")
+def restore_the_task(original, self, filename, reset_optimizer=False, *args, **kwargs):
+    """trainer.py writes the task's state into every checkpoint and never reads it."""
+    read, states = checkpoint_utils.load_checkpoint_to_cpu, []
+
+    def read_and_keep(*arguments, **options):
+        state = read(*arguments, **options)
+        states.append(state.get("task_state"))
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = read_and_keep
+    try:
+        extra_state = original(self, filename, reset_optimizer, *args, **kwargs)
+    finally:
+        checkpoint_utils.load_checkpoint_to_cpu = read
+    if states and states[0] and not reset_optimizer:
+        self.task.load_state_dict(states[0])
+    return extra_state

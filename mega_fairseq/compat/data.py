@@ -64,15 +64,22 @@ def end_the_curriculum(original, self, epoch, shuffle, fix_batches_to_gpus=False
 
 
 @repairs(LanguageModelingTask, "eval_lm_dataloader")
-def evaluate_something(original, self, dataset, *args, **kwargs):
-    """tasks/language_modeling.py skips blocks that exceed the model; with none left, perplexity is "1.00"."""
-    longest = inspect.signature(original).bind(self, dataset, *args, **kwargs).arguments.get("max_positions")
-    if isinstance(longest, int) and len(dataset) > 0 and min(dataset.sizes) > longest:
+def evaluate_every_block(original, self, dataset, *args, **kwargs):
+    """tasks/language_modeling.py skips blocks that exceed the model; with none left, perplexity is "1.00".
+    A block of more than the 36,000 tokens that --max-tokens defaults to stops it.
+    """
+    given = inspect.signature(original).bind(self, dataset, *args, **kwargs)
+    given.apply_defaults()
+    limit, longest = given.arguments["max_positions"], int(max(dataset.sizes, default=0))
+    if isinstance(limit, int) and len(dataset) > 0 and min(dataset.sizes) > limit:
         raise ValueError(
-            f"every block of the text is longer than the {longest} tokens that the model takes, so there is "
-            f"nothing to evaluate; pass --tokens-per-sample {longest}, or less"
+            f"every block of the text is longer than the {limit} tokens that the model takes, so there is "
+            f"nothing to evaluate; pass --tokens-per-sample {limit}, or less"
         )
-    return original(self, dataset, *args, **kwargs)
+    if given.arguments["max_tokens"] is not None:
+        room = longest + given.arguments["context_window"]
+        given.arguments["max_tokens"] = max(given.arguments["max_tokens"], room)
+    return original(*given.args, **given.kwargs)
 
 
 def restore_numpy_names() -> None:

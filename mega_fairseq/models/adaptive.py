@@ -65,9 +65,8 @@ def build_adaptive_softmax(cfg: Any, dictionary: Any, dim: int, embed_tokens: nn
     )
 
 
-def adaptive_target_log_probs(softmax: AdaptiveSoftmax, features: Tensor, target: Tensor) -> Tensor:
-    """log p(target) (B, L) float32 of features (B, L, D), with each target's own cluster only."""
-    flat, words = features.flatten(0, 1), target.flatten()
+def adaptive_target_log_probs(softmax: AdaptiveSoftmax, flat: Tensor, words: Tensor) -> Tensor:
+    """log p(word) (T,) float32 of features (T, D), with each word's own cluster only."""
     head = softmax.head(flat).float().log_softmax(-1)
     clusters = torch.bucketize(words, torch.tensor(softmax.cutoff, device=words.device), right=True)
     first = softmax.cutoff[0]
@@ -78,4 +77,4 @@ def adaptive_target_log_probs(softmax: AdaptiveSoftmax, features: Tensor, target
             scores = tail(flat[rows]).float().log_softmax(-1)
             within = (words[rows] - softmax.cutoff[i]).unsqueeze(1)
             result[rows] = result[rows] + scores.gather(1, within).squeeze(1)
-    return result.view_as(target)
+    return result

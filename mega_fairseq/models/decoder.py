@@ -11,10 +11,9 @@ from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import stack_config
 from mega_fairseq.modules.stack import StackOutput
 from mega_fairseq.ops.chunking import right_align, rotation
-from mega_fairseq.state import LayerState
+from mega_fairseq.state import CarriedEMA, EMAState, LayerState
 
 SEGMENT = 2048  # tokens that are computed together where no gradient is needed
-PROJECTED = 256  # positions whose scores for the whole vocabulary are held at once
 UNLIMITED = 2**31 - 1
 
 
@@ -77,18 +76,21 @@ class MegaDecoder(FairseqIncrementalDecoder):
         incremental_state: dict[str, Any] | None = None,
         alignment_layer: int | None = None,
         return_all_hiddens: bool = False,
+        carried: CarriedEMA | None = None,
         **unused: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Features (B, L, D), and {"attn": [weights (B, L, S) or None], "inner_states": [(L, B, D)]}.
 
         Padding may stand on either side; weights refer to the source as it was padded. A long sequence is
         walked in segments where no gradient is needed, so that memory does not grow with its square.
+        carried: what the EMA remembers of an earlier block, replaced by what it remembers of this one.
         """
         states, left_pads = None, None
         if incremental_state is None:
             tokens, left_pads = right_align(prev_output_tokens, self.padding_idx)
             mask = tokens.eq(self.padding_idx)
             padding = mask if bool(mask.any()) else None
+            states = carried and self._states_after(carried)
         else:
             states = self.get_incremental_state(incremental_state, "layers")
             states = states or [LayerState()] * len(self.stack.layers)
@@ -102,6 +104,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
         out = self._walk(x, padding, states, source, source_padding, layer)
         if incremental_state is not None:
             self.set_incremental_state(incremental_state, "layers", out.states)
+        elif carried is not None:
+            carried.layers = [state.ema.detach() for state in out.states]
         x, weights = out.x, out.weights
         if left_pads is not None:
             back = rotation(-left_pads, x.size(1)).unsqueeze(-1)
@@ -109,6 +113,9 @@ class MegaDecoder(FairseqIncrementalDecoder):
             weights = weights if weights is None else weights.gather(1, back.expand_as(weights))
         inner = [h.transpose(0, 1) for h in out.hiddens] if return_all_hiddens else []
         return x, {"attn": [self._as_padded(weights, encoder_out)], "inner_states": inner}
+
+    def _states_after(self, carried: CarriedEMA) -> list[LayerState]:
+        return [LayerState(ema=ema) for ema in carried.layers or [EMAState()] * len(self.stack.layers)]
 
     def _walk(
         self,
@@ -144,16 +151,21 @@ class MegaDecoder(FairseqIncrementalDecoder):
         """Logits, or the features themselves for the adaptive softmax."""
         return features if self.output_projection is None else self.output_projection(features)
 
-    def target_log_probs(self, features: Tensor, target: Tensor) -> Tensor:
-        """log p(target) (B, L) float32 from features (B, L, D), without all logits at once."""
+    def target_log_probs(self, features: Tensor, target: Tensor, positions: int = 2048) -> Tensor:
+        """log p(target) (B, L) float32 of features (B, L, D).
+
+        positions: how many of them have their scores for the whole vocabulary held at once.
+        """
         parts = []
-        for f, t in zip(features.split(PROJECTED, 1), target.split(PROJECTED, 1), strict=True):
+        for rows, words in zip(
+            features.flatten(0, 1).split(positions), target.flatten().split(positions), strict=True
+        ):
             if self.adaptive_softmax is not None:
-                parts.append(adaptive_target_log_probs(self.adaptive_softmax, f, t))
+                parts.append(adaptive_target_log_probs(self.adaptive_softmax, rows, words))
             else:
-                scores = self.output_layer(f).float().log_softmax(-1)
-                parts.append(scores.gather(-1, t.unsqueeze(-1)).squeeze(-1))
-        return torch.cat(parts, 1)
+                scores = self.output_layer(rows).float().log_softmax(-1)
+                parts.append(scores.gather(-1, words.unsqueeze(-1)).squeeze(-1))
+        return torch.cat(parts).view_as(target)
 
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose."""

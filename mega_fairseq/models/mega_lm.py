@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
+from torch import Tensor
 
 from mega_fairseq.models.building import build_decoder_embedding
 from mega_fairseq.models.decoder import MegaDecoder
@@ -72,6 +74,19 @@ class MegaLM(FairseqLanguageModel):
         width, dictionary = cfg.decoder_embed_dim, task.source_dictionary
         embed_tokens = build_decoder_embedding(cfg, dictionary, cfg.decoder_input_dim or width, width)
         return cls(cfg, MegaDecoder(cfg, task.target_dictionary, embed_tokens, source_dim=None))
+
+    def score_text(self, tokens: Tensor, target: Tensor, positions: int) -> Tensor:
+        """log p(target) (B, L) float32 of texts (B, L), padded behind, in memory that L does not grow.
+
+        positions: how many of them have their scores for the whole vocabulary held at once.
+        """
+        state: dict[str, Any] = {}
+        scores = []
+        for part in target.split(self.decoder.segment, 1):
+            end = sum(s.size(1) for s in scores) + part.size(1)
+            features, _ = self.decoder.extract_features(tokens[:, :end], incremental_state=state)
+            scores.append(self.decoder.target_log_probs(features, part, positions))
+        return torch.cat(scores, 1)
 
 
 def _register(name: str, preset: dict[str, Any]) -> None:

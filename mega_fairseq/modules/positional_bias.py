@@ -1,5 +1,7 @@
 """Relative position biases: Toeplitz matrices from a learned table or from rotated vectors."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,16 @@ class SimpleBias(nn.Module):
         self.max_positions, self.flag = max_positions, flag
         self.weight = nn.Parameter(torch.empty(2 * max_positions - 1))
         nn.init.normal_(self.weight, std=0.02)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        values = state_dict.get(prefix + "weight")
+        if values is not None and values.shape != self.weight.shape:
+            raise ValueError(
+                f"the checkpoint's simple position bias holds {(len(values) + 1) // 2} positions, this "
+                f"model's {self.max_positions}; leave {self.flag} as it was in training; only "
+                "--rel-pos-bias rotary can change it"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, rows: int, columns: int, offset: int = 0) -> Tensor:
         """(rows, columns) for queries at offset, offset + 1, ... and keys at 0, 1, ..."""

@@ -1,27 +1,14 @@
 """Whole language models equal the reference: outputs, probabilities, steps, blocks, loss and gradients."""
 
-from argparse import Namespace
-from types import SimpleNamespace
-
 import pytest
 import torch
+from builders import build_lm
 from goldens import cases, close
-from test_golden_nmt import words
 
 from mega_fairseq.checkpoint import from_reference_names
-from mega_fairseq.models.mega_lm import MegaLM
 
 MODELS = cases("lm_model")
 PAD = 1
-
-
-def build(config, state=None, vocabulary=100):
-    dictionary = words(vocabulary)
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    model = MegaLM.build_model(Namespace(**config), task).eval()
-    if state is not None:
-        model.load_state_dict(from_reference_names(state))
-    return model
 
 
 def steps(model, tokens, sizes):
@@ -37,7 +24,7 @@ def steps(model, tokens, sizes):
 def test_model(name):
     case = MODELS[name]
     tokens, target, outputs = case["inputs"]["tokens"], case["inputs"]["target"], case["outputs"]
-    model = build(case["config"], case["state_dict"])
+    model = build_lm(case["config"], case["state_dict"])
     real = tokens.ne(PAD)
     out, extra = model(tokens)
     close(out, outputs["out"], real, "out")
@@ -60,7 +47,7 @@ def test_model(name):
 def test_gradients(name):
     case = MODELS[name]
     tokens, target, outputs = case["inputs"]["tokens"], case["inputs"]["target"], case["outputs"]
-    model = build(case["config"], case["state_dict"])
+    model = build_lm(case["config"], case["state_dict"])
     features = model.decoder.extract_features(tokens)[0]
     loss = -model.decoder.target_log_probs(features, target)[target.ne(PAD)].sum()
     close(loss, outputs["loss"], what="loss")
@@ -74,7 +61,7 @@ def test_gradients(name):
 
 def test_a_walk_in_segments_is_the_forward_pass():
     for name, case in MODELS.items():
-        model = build(case["config"], case["state_dict"])
+        model = build_lm(case["config"], case["state_dict"])
         tokens = case["inputs"]["tokens"]
         whole, _ = model(tokens)  # with gradients: in one pass
         assert model.decoder.segment >= 1024

@@ -1,41 +1,21 @@
 """Whole translation models equal the reference: logits, steps, gradients, beam search."""
 
-from argparse import Namespace
-from types import SimpleNamespace
-
 import pytest
 import torch
-from fairseq.data import Dictionary
+from builders import build_nmt, words
 from fairseq.sequence_generator import SequenceGenerator
 from goldens import cases, close
 
 from mega_fairseq.checkpoint import from_reference_names
-from mega_fairseq.models.mega_nmt import MegaNMT
 
 MODELS = cases("mt_model")
-
-
-def words(size):
-    dictionary = Dictionary()
-    for i in range(size - len(dictionary)):
-        dictionary.add_symbol(f"w{i}")
-    return dictionary
-
-
-def build(config, state=None, vocabulary=50):
-    dictionary = words(vocabulary)
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    model = MegaNMT.build_model(Namespace(**config), task).eval()
-    if state is not None:
-        model.load_state_dict(from_reference_names(state))
-    return model, dictionary
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model(name):
     case = MODELS[name]
     outputs, inputs = case["outputs"], case["inputs"]
-    model, dictionary = build(case["config"], case["state_dict"])
+    model, dictionary = build_nmt(case["config"], case["state_dict"]), words(50)
     source, lengths, target = (inputs[k] for k in ("src_tokens", "src_lengths", "prev_output_tokens"))
     real = target.ne(dictionary.pad())
     logits, _ = model(source, lengths, target)
@@ -66,7 +46,7 @@ def test_beam_search(name, beam, penalty, padded):
     case = MODELS[name]
     if case["config"]["truncation_length"] == 8:
         pytest.skip("the reference's own steps ignore the truncation (goldens README)")
-    model, dictionary = build(case["config"], case["state_dict"])
+    model, dictionary = build_nmt(case["config"], case["state_dict"]), words(50)
     expected = case["outputs"][f"beam{beam}_lenpen{penalty:g}"]
     generator = SequenceGenerator(
         [model], dictionary, beam_size=beam, len_penalty=penalty, max_len_b=30, max_len_a=0

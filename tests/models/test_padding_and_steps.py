@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 import torch
+from builders import build_nmt, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_golden_nmt import build
 
 SIZES = {
     "encoder_embed_dim": 12,
@@ -35,16 +35,6 @@ VARIANTS = [
 PAD, EOS = 1, 2
 
 
-def spread(model):
-    """Parameters far enough from their initialisation that errors show."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" not in name:
-                parameter.add_(0.3 * torch.randn_like(parameter))
-    return model
-
-
 def collate(rows, left):
     longest = max(map(len, rows))
     padded = [[PAD] * (longest - len(r)) + r if left else r + [PAD] * (longest - len(r)) for r in rows]
@@ -57,7 +47,7 @@ def identifier(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=identifier)
 def test_steps_equal_forward_alone_and_padded(variant):
-    model = spread(build({**SIZES, **variant})[0])
+    model = spread(build_nmt({**SIZES, **variant}))
     rows = [[5, 9, 7, 11, 23, 8, 30, 14, EOS], [6, EOS], [17, 12, 40, 33, EOS]]
     target = torch.tensor([[EOS, 4, 8, 15, 16, 23, 42, 7, 9, 11, 13]])
     with torch.no_grad():
@@ -83,7 +73,7 @@ def test_steps_equal_forward_alone_and_padded(variant):
 )
 @settings(max_examples=50, deadline=None)
 def test_batch_mates_do_not_matter(lengths, left, variant):
-    model = spread(build({**SIZES, **variant})[0]).double()  # a leak would show far above the rounding
+    model = spread(build_nmt({**SIZES, **variant})).double()  # a leak would show far above the rounding
     g = torch.Generator().manual_seed(sum(lengths))
     rows = [[*torch.randint(4, 50, (n,), generator=g).tolist(), EOS] for n in lengths]
     targets = [[EOS, *torch.randint(4, 50, (n,), generator=g).tolist()] for n in reversed(lengths)]
