@@ -25,6 +25,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
         config = stack_config(cfg, "decoder")
         self.padding_idx = embed_tokens.padding_idx
         self.max_target_positions = cfg.max_target_positions
+        self.chunk_size = config.chunk_size
         chunk = max(config.chunk_size, 1)
         self.segment = max(chunk, SEGMENT // chunk * chunk)
         self.unlimited = source_dim is None and (config.chunk_size > 0 or config.rel_pos_bias == "rotary")
