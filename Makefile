@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
-.PHONY: setup quickstart test lint format
+.PHONY: setup quickstart quickstart-lm test lint format
 
 setup: $(STAMP)
 
@@ -29,6 +29,9 @@ $(STAMP): requirements.txt setup.py
 
 quickstart: setup
 	$(BIN)/python examples/quickstart/run.py $(ARGS)
+
+quickstart-lm: setup
+	$(BIN)/python examples/quickstart/lm.py $(ARGS)
 
 # One thread a worker: two workers with two threads each would fight over the cores.
 test: export OMP_NUM_THREADS ?= 1

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stage import QuickstartError, digest, say
+from stage import StageError, digest, say
 
 REQUIREMENT = Path(__file__).with_name("wheel.txt")
 WHEEL = "homeassistant-2024.3.3-py3-none-any.whl"
@@ -32,7 +32,7 @@ def expected_digest(requirement: Path = REQUIREMENT) -> str:
 def fetch_wheel(directory: Path) -> Path:
     """The wheel inside `directory`, downloaded by pip unless it is there with the right hash.
 
-    Raises QuickstartError when pip cannot download it or the index serves something else.
+    Raises StageError when pip cannot download it or the index serves something else.
     """
     wheel = directory / WHEEL
     if wheel.exists():
@@ -51,15 +51,15 @@ def fetch_wheel(directory: Path) -> Path:
         log = directory / "pip.log"
         log.write_text(result.stderr, encoding="utf-8")
         if "DO NOT MATCH THE HASHES" in result.stderr:
-            raise QuickstartError(
+            raise StageError(
                 f"the index served a {WHEEL} with another hash than {REQUIREMENT.name}'s ({log})"
             )
-        raise QuickstartError(
+        raise StageError(
             f"could not download {WHEEL} from the Python package index: check the network and try again, "
             f"or put the file into {directory} yourself (pip's own words are in {log})"
         )
     if digest(wheel) != expected_digest():
-        raise QuickstartError(f"{wheel} does not have the hash that {REQUIREMENT.name} names; try again")
+        raise StageError(f"{wheel} does not have the hash that {REQUIREMENT.name} names; try again")
     return wheel
 
 
@@ -75,7 +75,7 @@ def flatten(tree: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[
 def translation_files(archive: zipfile.ZipFile, lang: str) -> list[tuple[str, str]]:
     """The names of the (English, `lang`) files of every component that has both.
 
-    Raises QuickstartError, listing the languages there are, unless half of the components speak `lang`.
+    Raises StageError, listing the languages there are, unless half of the components speak `lang`.
     """
     files: dict[str, dict[str, str]] = defaultdict(dict)  # language -> component -> file name
     for name in archive.namelist():
@@ -84,14 +84,12 @@ def translation_files(archive: zipfile.ZipFile, lang: str) -> list[tuple[str, st
     english = files.pop("en", {})
     enough = sorted(language for language in files if 2 * len(files[language]) >= len(english))
     if lang not in enough:
-        raise QuickstartError(
-            f"no (or too little) text in {lang!r}; choose a language of {', '.join(enough)}"
-        )
+        raise StageError(f"no (or too little) text in {lang!r}; choose a language of {', '.join(enough)}")
     return [(english[component], name) for component, name in files[lang].items() if component in english]
 
 
 def check_language(wheel: Path, lang: str) -> None:
-    """Raise QuickstartError, listing the languages there are, unless the wheel holds enough of `lang`."""
+    """Raise StageError, listing the languages there are, unless the wheel holds enough of `lang`."""
     with zipfile.ZipFile(wheel) as archive:
         translation_files(archive, lang)
 
@@ -99,7 +97,7 @@ def check_language(wheel: Path, lang: str) -> None:
 def extract(wheel: Path, lang: str) -> list[Pair]:
     """(English, `lang`) strings that have the same key in the same component, in the order of the wheel.
 
-    Raises QuickstartError, listing the languages there are, unless the wheel holds enough of `lang`.
+    Raises StageError, listing the languages there are, unless the wheel holds enough of `lang`.
     """
     pairs = []
     with zipfile.ZipFile(wheel) as archive:
@@ -142,13 +140,13 @@ def split_of(source: str) -> str:
 def write_text(wheel: Path, lang: str, directory: Path) -> None:
     """Write {train,valid,test}.{en,LANG}, one sentence a line, and tell how much there is.
 
-    Raises QuickstartError for a language with too little text.
+    Raises StageError for a language with too little text.
     """
     splits: dict[str, list[Pair]] = {split: [] for split in SPLITS}
     for pair in clean(extract(wheel, lang)):
         splits[split_of(pair[0])].append(pair)
     if len(splits["train"]) < MIN_PAIRS or not splits["valid"] or not splits["test"]:
-        raise QuickstartError(f"only {len(splits['train'])} sentences to learn {lang} from; choose another")
+        raise StageError(f"only {len(splits['train'])} sentences to learn {lang} from; choose another")
     for split, pairs in splits.items():
         for column, language in enumerate(("en", lang)):
             lines = "".join(pair[column] + "\n" for pair in pairs)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from corpus import read_lines
 from sacrebleu.metrics import BLEU
-from stage import QuickstartError
+from stage import StageError
 
 TOKENIZE = {"ja": "char", "ko": "char", "zh-Hans": "zh", "zh-Hant": "zh"}  # 13a knows only spaces
 
@@ -13,7 +13,7 @@ TOKENIZE = {"ja": "char", "ko": "char", "zh-Hans": "zh", "zh-Hant": "zh"}  # 13a
 def hypotheses(output: Path, count: int) -> list[str]:
     """The best translation of each of the `count` sentences in fairseq-generate's output, in input order.
 
-    Raises QuickstartError unless every sentence has one.
+    Raises StageError unless every sentence has one.
     """
     best: dict[int, str] = {}
     for line in read_lines(output):
@@ -22,7 +22,7 @@ def hypotheses(output: Path, count: int) -> list[str]:
             best.setdefault(int(number), text)
     missing = sorted(set(range(count)) - set(best))
     if missing or len(best) != count:
-        raise QuickstartError(
+        raise StageError(
             f"{output} has translations of {len(best)} sentences where the test split has {count}"
             + (f"; the first one missing is number {missing[0]}" if missing else "")
         )

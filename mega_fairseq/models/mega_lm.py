@@ -24,6 +24,17 @@ _ADAPTIVE = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
+    "mega_lm_tiny": {
+        "decoder_embed_dim": 128,
+        "decoder_hidden_dim": 256,
+        "decoder_ffn_embed_dim": 256,
+        "decoder_z_dim": 64,
+        "decoder_layers": 4,
+        "decoder_chunk_size": 128,
+        "normalize_before": True,
+        "rel_pos_bias": "rotary",
+        "weight_init": "open-gates",
+    },
     "mega_lm_big": {
         "decoder_embed_dim": 1024,
         "decoder_hidden_dim": 2048,

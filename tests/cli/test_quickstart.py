@@ -14,14 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-sys.path.insert(0, str(EXAMPLE))
+sys.path[:0] = [str(EXAMPLE), str(EXAMPLE.parent / "common")]
 
 import commands  # noqa: E402
 import corpus  # noqa: E402
 import run  # noqa: E402
 import scoring  # noqa: E402
+import session  # noqa: E402
 import stage  # noqa: E402
-from stage import QuickstartError  # noqa: E402
+from stage import StageError  # noqa: E402
 
 
 def write_wheel(path, translations):
@@ -82,7 +83,7 @@ def test_pairs_match_by_key_and_component(wheel):
 
 @pytest.mark.parametrize("lang", ["xx", "fr", "en", "", "../de"])
 def test_unknown_language_lists_the_known(wheel, lang):
-    with pytest.raises(QuickstartError, match=r"choose a language of de$"):
+    with pytest.raises(StageError, match=r"choose a language of de$"):
         corpus.check_language(wheel, lang)
 
 
@@ -131,7 +132,7 @@ def test_split_files_are_disjoint_and_aligned(tmp_path):
 
 
 def test_too_little_text_is_said(wheel, tmp_path):
-    with pytest.raises(QuickstartError, match=r"only [0-2] sentences to learn de from"):
+    with pytest.raises(StageError, match=r"only [0-2] sentences to learn de from"):
         corpus.write_text(wheel, "de", tmp_path)
 
 
@@ -151,14 +152,15 @@ def test_damaged_wheel_is_downloaded_again(served, tmp_path, capsys):
 
 def test_wheel_with_another_hash_is_refused(served, tmp_path):
     served.content = b"something else"
-    with pytest.raises(QuickstartError, match="hash"):
+    with pytest.raises(StageError, match="hash"):
         corpus.fetch_wheel(tmp_path / "wheel")
 
 
 def test_without_network_one_sentence_and_status_1(served, tmp_path, monkeypatch, capsys):
     served.status, served.stderr = 1, "WARNING: Retrying\nERROR: No matching distribution found\n"
     monkeypatch.setattr(run, "WORK", tmp_path)
-    assert run.main([]) == 1
+    monkeypatch.setattr(session, "WORK", tmp_path)
+    assert session.main(run.quickstart, run.parse([])) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "check the network" in error
     assert (tmp_path / "wheel" / "pip.log").read_text() == served.stderr
@@ -215,65 +217,13 @@ def test_stage_runs_again_for_other_settings_and_after_a_failure(tmp_path):
     assert make.calls == 3
 
 
-@pytest.fixture
-def training(tmp_path, monkeypatch):
-    """Records the training commands and leaves a checkpoint as fairseq-train would."""
-    recorded = []
-
-    def train(command, log):
-        recorded.append(command)
-        model = Path(command[command.index("--save-dir") + 1])
-        for name in ("last", "best"):
-            (model / f"checkpoint_{name}.pt").write_text(name)
-
-    monkeypatch.setattr(run.commands, "train", train)
-    return recorded
-
-
-def test_training_is_skipped_when_finished_and_resumed_for_more(training, tmp_path):
-    def model(*argv):
-        return run.train(run.parse([*argv]), tmp_path, {"train.bin": "0"})
-
-    first = model("--minutes", "2")
-    assert model("--minutes", "2") == first and len(training) == 1
-    assert model("--minutes", "3") == first and len(training) == 2
-    assert model("--seed", "2") != first and model("--", "--lr", "1") != first
-    (first / "checkpoint_best.pt").unlink()
-    assert model("--minutes", "3") == first and len(training) == 5
-
-
-def test_fresh_removes_the_model(training, tmp_path):
-    model = run.train(run.parse([]), tmp_path, {})
-    (model / "old").write_text("")
-    assert run.train(run.parse(["--fresh"]), tmp_path, {}) == model
-    assert not (model / "old").exists() and len(training) == 2
-
-
-def test_arguments_after_two_dashes_come_after_the_defaults(training, tmp_path):
-    run.train(
-        run.parse(["--arch", "transformer", "--", "--lr", "5e-4", "--encoder-layers", "2"]), tmp_path, {}
-    )
-    command = training[0]
-    assert command[command.index("--arch") + 1] == "transformer"
-    assert len(command) - command[::-1].index("--lr") == command.index("5e-4")
-
-
-@pytest.mark.parametrize(
-    "argv", [["--minutes", "0"], ["--max-update", "-1"], ["--minutes", "nan"], ["--speed"]]
-)
-def test_nonsense_options_exit_with_usage(argv, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        run.parse(argv)
-    assert exit_.value.code == 2 and "usage:" in capsys.readouterr().err
-
-
 def test_failing_command_is_told_with_its_last_line(tmp_path, capsys):
     line = '| valid | {"valid_num_updates": "100", "valid_ppl": "12.5"}'
     script = f"import sys; print({line!r}); sys.exit('broken')"
-    with pytest.raises(QuickstartError, match=r"status 1.*broken"):
+    with pytest.raises(StageError, match=r"status 1.*broken"):
         commands.train([sys.executable, "-c", script], tmp_path / "train.log")
     assert "100 updates   valid perplexity    12.50" in capsys.readouterr().out
-    with pytest.raises(QuickstartError, match=r"status 1.*broken"):
+    with pytest.raises(StageError, match=r"status 1.*broken"):
         commands.run([sys.executable, "-c", script], tmp_path / "run.log")
 
 
@@ -315,7 +265,7 @@ def test_hypotheses_in_input_order(tmp_path):
 def test_lost_or_surplus_sentence_is_an_error(tmp_path, count):
     output = tmp_path / "generate.txt"
     output.write_text(GENERATED, encoding="utf-8")
-    with pytest.raises(QuickstartError, match="translations of 3 sentences"):
+    with pytest.raises(StageError, match="translations of 3 sentences"):
         scoring.hypotheses(output, count)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 STAMP = "stamp.json"
 
 
-class QuickstartError(Exception):
+class StageError(Exception):
     """Something the user can act on, told in one sentence."""
 
 

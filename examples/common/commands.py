@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from stage import QuickstartError, say
+from stage import StageError, say
 
 VALID = re.compile(r"\| valid \| (\{.*\})")
 
@@ -25,7 +25,7 @@ def fairseq(command: str, *arguments: object) -> list[str]:
 def run(command: list[str], log: Path, stdout: Path | None = None) -> None:
     """Run to the end; stdout goes to `stdout` or `log`, errors to `log`.
 
-    Raises QuickstartError, naming the log and its last line, when the command fails.
+    Raises StageError, naming the log and its last line, when the command fails.
     """
     show(command)
     with log.open("ab") as errors, (stdout or log).open("ab") as output:
@@ -36,7 +36,7 @@ def run(command: list[str], log: Path, stdout: Path | None = None) -> None:
 def train(command: list[str], log: Path) -> None:
     """Run a training, appending what it says to `log`, and print a line for each validation.
 
-    Raises QuickstartError, naming the log and its last line, when the command fails.
+    Raises StageError, naming the log and its last line, when the command fails.
     """
     show(command)
     say(f"  log: {log}")
@@ -78,11 +78,11 @@ def show(command: list[str]) -> None:
 
 
 def check(command: list[str], status: int, log: Path) -> None:
-    """Raise QuickstartError unless `status` is 0, with the last line of `log`."""
+    """Raise StageError unless `status` is 0, with the last line of `log`."""
     if status:
         words = log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line.strip() for line in reversed(words) if line.strip()), "nothing")
-        raise QuickstartError(f"{command[2]} failed with status {status}; {log} ends with: {last}")
+        raise StageError(f"{command[2]} failed with status {status}; {log} ends with: {last}")
 
 
 def environment() -> dict[str, str]:
