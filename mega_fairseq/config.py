@@ -7,6 +7,14 @@ ACTIVATIONS = ("silu", "relu", "gelu", "tanh", "linear")
 BIASES = ("simple", "rotary")
 INITS = ("paper", "open-gates")
 NORMS = ("layernorm", "rmsnorm", "scalenorm", "batchnorm", "syncbatchnorm")
+SIZE_FLAGS = {
+    "embed_dim": "--encoder-embed-dim/--decoder-embed-dim",
+    "ndim": "--encoder-n-dim/--decoder-n-dim",
+    "zdim": "--encoder-z-dim/--decoder-z-dim",
+    "hdim": "--encoder-hidden-dim/--decoder-hidden-dim",
+    "layers": "--encoder-layers/--decoder-layers",
+    "max_positions": "--max-source-positions/--max-target-positions",
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,14 @@ class MegaConfig:
     feature_dropout: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("embed_dim", "ndim", "zdim", "hdim", "max_positions"):
+        for name, flag in SIZE_FLAGS.items():
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
-        if self.ffn_dim < 0 or self.layers < 1:
-            raise ValueError(f"ffn_dim must be >= 0 and layers >= 1; got {self.ffn_dim} and {self.layers}")
+                raise ValueError(f"{flag} must be at least 1; got {getattr(self, name)}")
+        if self.ffn_dim < 0:
+            raise ValueError(
+                f"--encoder-ffn-embed-dim/--decoder-ffn-embed-dim must be positive, or 0 for no FFN; "
+                f"got {self.ffn_dim}"
+            )
         if self.chunk_size == 0 or self.chunk_size < -1:
             raise ValueError(
                 f"--encoder-chunk-size/--decoder-chunk-size must be positive, or -1 for full attention; "

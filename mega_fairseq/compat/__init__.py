@@ -10,6 +10,7 @@ import torch
 
 from mega_fairseq import safe_types
 from mega_fairseq.compat import (  # noqa: F401
+    bad_input,
     checkpoints,
     data,
     generation,

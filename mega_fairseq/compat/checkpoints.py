@@ -6,9 +6,13 @@ import re
 import shutil
 
 from fairseq import checkpoint_utils, file_io
+from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 
 from mega_fairseq.compat.registry import repairs
+
+
+MISFIT = "Error(s) in loading state_dict"
 
 
 class CheckpointError(RuntimeError):
@@ -22,6 +26,8 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
         return original(path, *args, **kwargs)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no checkpoint {path}; check --path or --restore-file") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(_folder(path)) from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is None:
@@ -35,6 +41,45 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
         raise CheckpointError(_unreadable(path, error)) from error
 
 
+@repairs(checkpoint_utils, "load_model_ensemble_and_task")
+def explain_other_models(original, filenames, *args, **kwargs):
+    """checkpoint_utils.py names no flag for an absent file, and lists every tensor that does not fit."""
+    try:
+        return original(filenames, *args, **kwargs)
+    except OSError as error:
+        text, _, path = str(error).partition(" not found: ")
+        if text != "Model file":
+            raise
+        raise FileNotFoundError(f"there is no checkpoint {path}; check --path") from error
+    except RuntimeError as error:
+        if MISFIT not in str(error):
+            raise
+        raise CheckpointError(f"cannot load {' or '.join(filenames)}: {_misfit(str(error))}") from error
+
+
+def _misfit(text: str) -> str:
+    """torch's list of the tensors that do not fit, in one sentence."""
+    shapes = r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\).*?torch\.Size\(\[(.*?)\]\)"
+    for name, *pair in re.findall(shapes, text):
+        (saved, *width), (ours, *our_width) = (shape.split(", ") for shape in pair)
+        if name.endswith("embed_tokens.weight") and width == our_width:
+            side = "source" if name.startswith("encoder") else "target"
+            return (
+                f"it was trained with a {side} dictionary of {saved} words and the data folder's has {ours}; "
+                "use the data of the training, or give its dict.*.txt to fairseq-preprocess as --srcdict and "
+                "--tgtdict"
+            )
+    names = re.findall(r"size mismatch for (\S+):", text) or re.findall(r'"([^"]+)"', text)
+    return (
+        f"it holds another model, which differs in {', '.join(names[:3])}; give --arch and sizes as in its "
+        "training, or another --save-dir to begin anew"
+    )
+
+
+def _folder(path: str) -> str:
+    return f"{path} is a folder and no checkpoint; name a file in it, like {path}/checkpoint_best.pt"
+
+
 def _unreadable(path: str, error: Exception) -> str:
     # torch begins with advice to turn its safe loading off, which is no remedy
     text = str(error).rpartition("error: ")[2].strip() or "the file is empty"
@@ -45,7 +90,7 @@ def _unreadable(path: str, error: Exception) -> str:
     )
 
 
-@repairs(file_io.PathManager, "copy")
+@repairs(PathManager, "copy")
 def copy_atomically(original, src_path, dst_path, overwrite=False):
     """file_io.py copies checkpoint_last.pt in place: a kill leaves nothing to resume from."""
     if file_io.IOPathManager:
@@ -62,7 +107,15 @@ def copy_atomically(original, src_path, dst_path, overwrite=False):
 
 @repairs(Trainer, "load_checkpoint")
 def restore_the_task(original, self, filename, reset_optimizer=False, *args, **kwargs):
-    """trainer.py writes the task's state into every checkpoint and never reads it."""
+    """trainer.py writes the task's state into every checkpoint and never reads it. It begins anew where
+    --restore-file is absent or a folder, and does not say in what another model differs.
+    """
+    if PathManager.exists(filename) and not PathManager.isfile(filename):
+        raise CheckpointError(_folder(filename))
+    # scripts name checkpoint_last.pt of their --save-dir for beginning and resuming alike
+    elsewhere = os.path.abspath(os.path.dirname(filename)) != os.path.abspath(self.cfg.checkpoint.save_dir)
+    if elsewhere and not PathManager.exists(filename):
+        raise FileNotFoundError(f"there is no checkpoint {filename}; check --restore-file")
     read, states = checkpoint_utils.load_checkpoint_to_cpu, []
 
     def read_and_keep(*arguments, **options):
@@ -73,6 +126,12 @@ def restore_the_task(original, self, filename, reset_optimizer=False, *args, **k
     checkpoint_utils.load_checkpoint_to_cpu = read_and_keep
     try:
         extra_state = original(self, filename, reset_optimizer, *args, **kwargs)
+    except Exception as error:
+        cause = str(error.__context__)
+        if not str(error).startswith("Cannot load model parameters"):
+            raise
+        reason = _misfit(cause) if MISFIT in cause else cause
+        raise CheckpointError(f"cannot resume from {filename}: {reason}") from error
     finally:
         checkpoint_utils.load_checkpoint_to_cpu = read
     if states and states[0] and not reset_optimizer:

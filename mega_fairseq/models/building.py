@@ -18,11 +18,22 @@ from mega_fairseq.modules.stack import MegaStack
 
 def build_embedding(dictionary: Any, dim: int, path: str | None = None) -> nn.Embedding:
     """Embeddings N(0, dim^-0.5) with a zero pad row; from a text file of vectors where `path` is given."""
+    if dim < 1:
+        raise ValueError(
+            f"--encoder-embed-dim, --decoder-embed-dim and --decoder-input-dim must be at least 1; got {dim}"
+        )
     embedding = nn.Embedding(len(dictionary), dim, padding_idx=dictionary.pad())
     nn.init.normal_(embedding.weight, std=dim**-0.5)
     nn.init.zeros_(embedding.weight[dictionary.pad()])
-    if path:
-        utils.load_embedding(utils.parse_embedding(path), dictionary, embedding)
+    try:
+        if path:
+            utils.load_embedding(utils.parse_embedding(path), dictionary, embedding)
+    except (OSError, ValueError, RuntimeError, StopIteration) as error:
+        raise ValueError(
+            f"cannot use {path} of --encoder-embed-path/--decoder-embed-path "
+            f"({type(error).__name__}: {error}); give a text file with a header, then lines of a word and "
+            f"{dim} numbers, or, for a trained model, --model-overrides with None in the path's place"
+        ) from error
     return embedding
 
 
@@ -35,6 +46,8 @@ def build_decoder_embedding(cfg: Any, dictionary: Any, width: int, dim: int) -> 
 
 def build_stack(cfg: Any, config: MegaConfig, *, layerdrop: float, **kwargs: Any) -> MegaStack:
     """A MegaStack whose layers are checkpointed, sharded and dropped as cfg says."""
+    if not 0.0 <= layerdrop < 1.0:
+        raise ValueError(f"--encoder-layerdrop/--decoder-layerdrop must lie in [0, 1); got {layerdrop}")
     checkpointed = cfg.checkpoint_activations or cfg.offload_activations
 
     def wrap(layer: nn.Module) -> nn.Module:

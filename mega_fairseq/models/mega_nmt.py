@@ -84,7 +84,10 @@ class MegaNMT(FairseqEncoderDecoderModel):
 def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width: int) -> None:
     """Raises ValueError where --share-all-embeddings cannot be."""
     if source != target:
-        raise ValueError("--share-all-embeddings needs one dictionary: preprocess with --joined-dictionary")
+        raise ValueError(
+            f"--share-all-embeddings needs one dictionary and got two, of {len(source)} and {len(target)} words: "
+            "preprocess with --joined-dictionary, or take an --arch that does not share, like mega_nmt"
+        )
     if width != target_width:
         raise ValueError(
             f"--share-all-embeddings needs equal --encoder-embed-dim ({width}) and --decoder-embed-dim / "
@@ -93,7 +96,10 @@ def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width
     if cfg.adaptive_input:
         raise ValueError("--share-all-embeddings does not go with --adaptive-input; drop one of them")
     if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
-        raise ValueError("--share-all-embeddings does not go with its own --decoder-embed-path")
+        raise ValueError(
+            f"--share-all-embeddings does not go with its own --decoder-embed-path {cfg.decoder_embed_path}; "
+            "leave that out"
+        )
 
 
 def _register(name: str, preset: dict[str, Any]) -> None:
