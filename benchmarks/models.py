@@ -24,12 +24,23 @@ TRANSFORMER = {  # fairseq's, as large as mega_nmt_tiny
 
 def build(architecture: str, words: int = 1996, **options: Any) -> torch.nn.Module:
     """A translation model with shared embeddings of words + 4 symbols."""
+    sizes = TRANSFORMER if architecture == "transformer" else {}
+    limits = {"max_source_positions": 1024, "max_target_positions": 1024}
+    return _build(architecture, words, share_all_embeddings=True, **limits, **{**sizes, **options})
+
+
+def build_lm(architecture: str, words: int, **options: Any) -> torch.nn.Module:
+    """A language model with shared embeddings of words + 4 symbols."""
+    return _build(
+        architecture, words, share_decoder_input_output_embed=True, max_target_positions=1024, **options
+    )
+
+
+def _build(architecture: str, words: int, **options: Any) -> torch.nn.Module:
     dictionary = Dictionary()
     for i in range(words):
         dictionary.add_symbol(f"w{i}")
-    sizes = TRANSFORMER if architecture == "transformer" else {}
-    limits = {"max_source_positions": 1024, "max_target_positions": 1024}
-    cfg = argparse.Namespace(dropout=0.1, share_all_embeddings=True, **limits, **{**sizes, **options})
+    cfg = argparse.Namespace(**{"dropout": 0.1, **options})
     ARCH_CONFIG_REGISTRY[architecture](cfg)
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
     model: torch.nn.Module = ARCH_MODEL_REGISTRY[architecture].build_model(cfg, task)
