@@ -18,7 +18,7 @@ def cases(name: str) -> dict:
 
 
 def close(actual, expected, where=None, what=""):
-    """Within 2e-5 absolute plus 2e-6 relative (float32 sums of hundreds), at the positions where `where` is True."""
+    """Within 2e-5 absolute plus 2e-6 relative (for float32 sums of hundreds), where `where` is True."""
     if where is not None:
         actual, expected = actual[where], expected[where]
     torch.testing.assert_close(actual, expected, atol=2e-5, rtol=2e-6, msg=lambda m: f"{what}: {m}")

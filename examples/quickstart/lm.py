@@ -94,7 +94,8 @@ def report(text: Path, binary: Path, model: Path, seed: int) -> None:
     commands.run(command, log, shown)
     where = [binary, "--user-dir", USER_DIR, "--task", "language_modeling", "--path", checkpoint]
     prompts = model / "prompts.txt"
-    lines = [line for line in (text / "test.txt").read_text(encoding="utf-8").split("\n") if len(line) > 60]
+    lines = (text / "test.txt").read_text(encoding="utf-8").split("\n")
+    lines = [line for line in lines if len(line) > 60 and line[0].isalpha()]
     chosen = [lines[len(lines) * i // 3][:PROMPT] for i in range(3)]
     prompts.write_text("".join(to_pieces(prompt) + "\n" for prompt in chosen), encoding="utf-8")
     command = commands.fairseq("interactive", *where, *SAMPLE, "--seed", seed, "--input", prompts)

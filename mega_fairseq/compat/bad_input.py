@@ -8,15 +8,13 @@ import re
 import sys
 
 import numpy as np
-from fairseq import models, options, tasks, utils
+from fairseq import models, options, tasks
 from fairseq.data import Dictionary, data_utils
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 
 from mega_fairseq.compat.registry import repairs
-
-SKIP = "--skip-invalid-size-inputs-valid-test"
 
 
 @repairs(options, "add_model_args")
@@ -70,8 +68,8 @@ def obey_one_language(original, cls, cfg, **kwargs):
     ):
         if wanted not in (None, found):
             raise ValueError(
-                f"--{flag}-lang {wanted} is not the {flag} language of {cfg.data}, which is {found}; leave it "
-                "out, or pass both --source-lang and --target-lang"
+                f"--{flag}-lang {wanted} is not the {flag} language of {cfg.data}, which is {found}; "
+                "leave it out, or pass both --source-lang and --target-lang"
             )
     return task
 
@@ -102,47 +100,59 @@ def name_an_empty_data_set(original, path, *args, **kwargs):
 
 @repairs(tasks.FairseqTask, "filter_indices_by_size")
 def name_a_long_sentence(original, self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-    """tasks/fairseq_task.py tells of a sample number, which fairseq-interactive counts from 0 in each buffer."""
+    """tasks/fairseq_task.py names no limit, and a number that fairseq-interactive counts in its buffer."""
     try:
         return original(self, indices, dataset, max_positions, ignore_invalid_inputs)
     except Exception as error:
         found = re.match(r"Size of sample #(\d+) is invalid", str(error))
         if found is None or isinstance(max_positions, dict):
             raise
-    index = int(found[1])
+        raise ValueError(_too_long(dataset, int(found[1]), max_positions) or str(error)) from error
+
+
+def _too_long(dataset, index, max_positions):
     sizes, limits = np.atleast_1d(dataset.size(index)), np.atleast_1d(max_positions)
     sides = ("source", "target") if len(limits) == 2 else ("target",)
+    typed = getattr(dataset, "tgt", dataset) is None
     words = getattr(dataset, "src_dict", None)
-    text = f" ({words.string(dataset.src[index][:5])} ...)" if words else ""
+    sentence = "the sentence" if typed else f"sentence {index}"
+    if words is not None:
+        sentence += f" ({words.string(dataset.src[index][:5])} ...)"
     for side, size, limit in zip(sides, sizes, limits, strict=False):
         if size > limit:
-            raise ValueError(
-                f"sentence {index}{text} has {size} {side} tokens and the model takes {limit} "
-                f"(--max-{side}-positions); shorten it, or leave it out with {SKIP}"
+            return (
+                f"{sentence} has {size} {side} tokens and the model takes {limit} (--max-{side}-positions); "
+                "shorten it, or leave it out with --skip-invalid-size-inputs-valid-test"
             )
+    return None
 
 
 @repairs(Trainer, "get_train_iterator")
 def measure_validation_data_first(original, self, *args, **kwargs):
-    """trainer.py meets a validation sentence that the model cannot take after the first epoch, and then stops
-    without saving it.
-    """
-    cfg, known = self.cfg.dataset, self.task.datasets
-    if cfg.train_subset not in known and not cfg.skip_invalid_size_inputs_valid_test:
-        limits = utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions())
-        for dataset in known.values():
-            dataset.set_epoch(1)
-            self.task.filter_indices_by_size(np.arange(len(dataset)), dataset, limits)
-    return original(self, *args, **kwargs)
+    """trainer.py meets a validation sentence that is too long after the first epoch, which is then lost."""
+    given = list(self.task.datasets)
+    batches = original(self, *args, **kwargs)
+    if self.cfg.dataset.train_subset not in given:
+        for subset in given:
+            self.get_valid_iterator(subset)
+        self.reset_dummy_batch(batches.first_batch)
+    return batches
 
 
 @repairs(options, "add_interactive_args")
 def read_any_bytes(original, parser):
-    """fairseq_cli/interactive.py stops at a byte that is no UTF-8, and takes a carriage return for a line's end.
-    Such bytes become U+FFFD, and every line gets its translation.
+    """fairseq_cli/interactive.py stops at a byte that is no UTF-8 and ends a line at a carriage return.
+
+    Such bytes become U+FFFD here, and every line gets its translation.
     """
     reading = {"encoding": "utf-8", "errors": "replace", "newline": "\n"}
+
+    def open_text(name, mode):
+        if not os.path.exists(name):
+            raise FileNotFoundError(f"there is no file {name}; check --input")
+        return open(name, mode, **reading)
+
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(**reading)
-    fileinput.hook_encoded = lambda encoding, errors=None: lambda name, mode: open(name, mode, **reading)
+    fileinput.hook_encoded = lambda encoding, errors=None: open_text
     return original(parser)

@@ -11,7 +11,6 @@ from fairseq.trainer import Trainer
 
 from mega_fairseq.compat.registry import repairs
 
-
 MISFIT = "Error(s) in loading state_dict"
 
 

@@ -85,8 +85,9 @@ def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width
     """Raises ValueError where --share-all-embeddings cannot be."""
     if source != target:
         raise ValueError(
-            f"--share-all-embeddings needs one dictionary and got two, of {len(source)} and {len(target)} words: "
-            "preprocess with --joined-dictionary, or take an --arch that does not share, like mega_nmt"
+            "--share-all-embeddings needs one dictionary and got two, of "
+            f"{len(source)} and {len(target)} words: preprocess with --joined-dictionary, or take an --arch "
+            "that does not share, like mega_nmt"
         )
     if width != target_width:
         raise ValueError(
