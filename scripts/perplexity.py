@@ -39,6 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         words, characters = counts(arguments.text)
         report = evaluate(convert_namespace_to_omegaconf(arguments))
         report.update(per_unit(report, arguments.words or words, arguments.characters or characters))
+    except OverflowError:
+        print(
+            "perplexity.py: a perplexity beyond numbers: is --words, or --text, this split's?",
+            file=sys.stderr,
+        )
+        return 1
     except (OSError, ValueError, RuntimeError) as error:
         print(f"perplexity.py: {error}", file=sys.stderr)
         return 1
@@ -64,14 +70,16 @@ def counts(path: Path | None) -> tuple[int | None, int | None]:
 def evaluate(cfg: Any) -> dict[str, Any]:
     """Run fairseq-eval-lm; the sum in nats, and how many tokens each one was predicted from."""
     nats, contexts, chunks = [], [], set()
+    skipped = int(getattr(cfg.task, "add_bos_token", False))  # the sign that begins a block is no text
 
     class Recorder(SequenceScorer):
         def generate(self, models, sample, **kwargs):
             scored = super().generate(models, sample, **kwargs)
             chunks.update(getattr(model.decoder, "chunk_size", None) for model in models)
             for (found,), start in zip(scored, sample.get("start_indices", [0] * len(scored)), strict=True):
-                nats.append(-found["positional_scores"].double().sum().item())
-                contexts.append(np.arange(start, start + len(found["positional_scores"])) + 1)
+                scores = found["positional_scores"].double()[skipped:]
+                nats.append(-scores.sum().item())
+                contexts.append(np.arange(start, start + len(scores)) + 1 + skipped)
             return scored
 
     eval_lm.SequenceScorer = Recorder

@@ -50,16 +50,22 @@ def ensure(title: str, directory: Path, settings: Any, make: Callable[[Path], No
     """The SHA-256 of every file in `directory`, which `make(directory)` fills first unless it is whole.
 
     Whole means: made from equal settings, and no file has gone or changed since. What `make` raises leaves
-    no stamp, so the next run makes the directory again.
+    an empty stamp, so the next run makes the directory again.
+    Raises StageError for a directory with files that no run of this stage has made.
     """
     wanted = fingerprint(settings)
     stamp = read_json(directory / STAMP) or {}
-    if stamp.get("settings") == wanted and stamp["files"] == _digests(directory):
+    if stamp.get("settings") == wanted and stamp.get("files") == _digests(directory):
         say(f"{title}: already in {directory}")
         return stamp["files"]
+    if directory.exists() and any(directory.iterdir()) and not (directory / STAMP).exists():
+        raise StageError(
+            f"{directory} holds other files, which would be lost; move them, or choose another folder"
+        )
     say(f"{title}: into {directory}")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    write_json(directory / STAMP, {})
     make(directory)
     files = _digests(directory)
     write_json(directory / STAMP, {"settings": wanted, "files": files})

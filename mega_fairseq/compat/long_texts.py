@@ -3,6 +3,7 @@
 fairseq holds the scores of the whole vocabulary for every token of a text, and reads a prompt token by token.
 """
 
+import logging
 import math
 
 import torch
@@ -12,6 +13,8 @@ from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
 
 from mega_fairseq.compat.registry import repairs
+
+logger = logging.getLogger(__name__)
 
 POSITIONS = 2048  # whose scores for the whole vocabulary are held at once
 
@@ -58,7 +61,8 @@ def _read(models, states, text: Tensor, prompt: Tensor, beams: int, temperature:
 @repairs(SequenceGenerator, "_generate")
 def read_prompts_at_once(original, self, sample, prefix_tokens=None, constraints=None, bos_token=None):
     """sequence_generator.py runs the model once for every token of a prompt, and cuts a prompt short that is
-    longer than --max-len-a and -b allow. What all prompts of a batch have in length is read in one pass here.
+    longer than --max-len-a and -b allow. What all prompts of a batch have in length is read in one pass here,
+    and a cut is told.
     """
     models = list(self.model.models)
     if prefix_tokens is None or not all(hasattr(model, "score_text") for model in models):
@@ -66,12 +70,14 @@ def read_prompts_at_once(original, self, sample, prefix_tokens=None, constraints
     longest, prompted = prefix_tokens.size(1), sample["net_input"]["src_tokens"].size(1)
     allowed = min(int(self.max_len_a * prompted + self.max_len_b), self.max_len - 1)
     if longest >= allowed and not self.match_source_len:
-        raise ValueError(
-            f"a prompt has {longest} tokens, and with --max-len-a {self.max_len_a:g} --max-len-b "
-            f"{self.max_len_b} the whole text may have {allowed}; for 100 tokens after each prompt pass "
+        logger.warning(
+            f"a prompt of {longest} tokens is cut short: with --max-len-a {self.max_len_a:g} --max-len-b "
+            f"{self.max_len_b} the whole text has at most {allowed}; for 100 tokens after each prompt pass "
             "--max-len-a 1 --max-len-b 100"
         )
-    common = int(prefix_tokens.ne(self.pad).sum(1).min())
+        return original(self, sample, prefix_tokens, constraints, bos_token)
+    plain = prefix_tokens.ne(self.pad) & prefix_tokens.ne(self.eos)
+    common = int(plain.all(0).int().cumprod(0).sum())  # leading columns of words only
     if common < 2:
         return original(self, sample, prefix_tokens, constraints, bos_token)
     prompt, step_by_step, known = prefix_tokens[:, :common], self.model.forward_decoder, []

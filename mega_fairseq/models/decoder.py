@@ -45,6 +45,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
         self.output_projection = nn.Linear(dim, len(dictionary), bias=False)
         if not cfg.share_decoder_input_output_embed:
             nn.init.normal_(self.output_projection.weight, std=dim**-0.5)
+        elif len(dictionary) != getattr(self.embed_tokens, "num_embeddings", len(dictionary)):
+            raise ValueError("--share-decoder-input-output-embed does not go with --output-dictionary-size")
         elif cfg.adaptive_input:
             raise ValueError("--share-decoder-input-output-embed does not go with --adaptive-input")
         elif self.embed_tokens.embedding_dim != dim:
@@ -102,7 +104,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
             source_padding = next(iter(encoder_out["encoder_padding_mask"]), None)
         layer = -1 if alignment_layer is None else alignment_layer
         x = self.embedding(self.embed_tokens(tokens), padding)
-        out = self._walk(x, padding, states, source, source_padding, layer)
+        out = self._walk(x, padding, states, source, source_padding, layer, return_all_hiddens)
         if incremental_state is not None:
             self.set_incremental_state(incremental_state, "layers", out.states)
         elif carried is not None:
@@ -112,7 +114,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
             back = rotation(-left_pads, x.size(1)).unsqueeze(-1)
             x = x.gather(1, back.expand_as(x))
             weights = weights if weights is None else weights.gather(1, back.expand_as(weights))
-        inner = [h.transpose(0, 1) for h in out.hiddens] if return_all_hiddens else []
+        inner = [h.transpose(0, 1) for h in out.hiddens]
         return x, {"attn": [self._as_padded(weights, encoder_out)], "inner_states": inner}
 
     def _states_after(self, carried: CarriedEMA) -> list[LayerState]:
@@ -126,19 +128,21 @@ class MegaDecoder(FairseqIncrementalDecoder):
         source: Tensor | None,
         source_padding: Tensor | None,
         layer: int,
+        keep_hiddens: bool,
     ) -> StackOutput:
         """The stack's output, segment by segment with carried states where no gradient is needed."""
         if x.size(1) <= self.segment or torch.is_grad_enabled() or self.training:
-            return self.stack(x, padding, states, source, source_padding, layer)
+            return self.stack(x, padding, states, source, source_padding, layer, keep_hiddens)
         states = states or [LayerState()] * len(self.stack.layers)
         masks = [None] * x.size(1) if padding is None else padding.split(self.segment, 1)
         parts = []
         for part, mask in zip(x.split(self.segment, 1), masks, strict=False):
-            parts.append(self.stack(part, mask, states, source, source_padding, layer))
-            states = parts[-1].states
+            out = self.stack(part, mask, states, source, source_padding, layer, keep_hiddens)
+            states = out.states
+            parts.append(out._replace(states=[]))
         weights = None if parts[0].weights is None else torch.cat([p.weights for p in parts], 1)
         hiddens = [torch.cat(h, 1) for h in zip(*(p.hiddens for p in parts), strict=True)]
-        return StackOutput(torch.cat([p.x for p in parts], 1), parts[-1].states, weights, hiddens)
+        return StackOutput(torch.cat([p.x for p in parts], 1), states, weights, hiddens)
 
     @staticmethod
     def _as_padded(weights: Tensor | None, encoder_out: dict[str, list[Tensor]] | None) -> Tensor | None:

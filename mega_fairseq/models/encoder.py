@@ -44,13 +44,12 @@ class MegaEncoder(FairseqEncoder):
         padding = mask if bool(mask.any()) else None
         embedded = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
         x = self.embedding(embedded, padding)
-        out = self.stack(x, padding)
-        hiddens = out.hiddens if return_all_hiddens else []
+        out = self.stack(x, padding, keep_hiddens=return_all_hiddens)
         return {
             "encoder_out": [out.x.transpose(0, 1)],
             "encoder_padding_mask": [] if padding is None else [padding],
             "encoder_embedding": [x],
-            "encoder_states": [h.transpose(0, 1) for h in hiddens],
+            "encoder_states": [h.transpose(0, 1) for h in out.hiddens],
             "src_tokens": [],
             "src_lengths": [(~mask).sum(1, keepdim=True).int()],
             "left_pads": [] if left_pads is None else [left_pads],

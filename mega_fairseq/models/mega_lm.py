@@ -92,9 +92,9 @@ class MegaLM(FairseqLanguageModel):
         positions: how many of them have their scores for the whole vocabulary held at once.
         """
         state: dict[str, Any] = {}
-        scores = []
+        scores, end = [], 0
         for part in target.split(self.decoder.segment, 1):
-            end = sum(s.size(1) for s in scores) + part.size(1)
+            end += part.size(1)
             features, _ = self.decoder.extract_features(tokens[:, :end], incremental_state=state)
             scores.append(self.decoder.target_log_probs(features, part, positions))
         return torch.cat(scores, 1)

@@ -12,7 +12,7 @@ from mega_fairseq.state import LayerState
 
 
 class StackOutput(NamedTuple):
-    """x (B, L, D); a state per layer; the last layer's cross-attention (B, L, S); every layer's output."""
+    """x (B, L, D); a state per layer; a layer's cross-attention (B, L, S); outputs of layers, on request."""
 
     x: Tensor
     states: list[LayerState | None]
@@ -54,12 +54,17 @@ class MegaStack(nn.Module):
         source: Tensor | None = None,
         source_padding: Tensor | None = None,
         alignment_layer: int = -1,
+        keep_hiddens: bool = False,
     ) -> StackOutput:
-        """x: (B, L, D); source: (B, S, source_dim); masks True = padded; alignment_layer: whose weights."""
-        hiddens, new_states, weights = [x], [], []
+        """x: (B, L, D); source: (B, S, source_dim); masks True = padded; alignment_layer: whose weights.
+
+        keep_hiddens: return x and every layer's output as well.
+        """
+        hiddens, new_states, weights = [x] if keep_hiddens else [], [], []
         for i, layer in enumerate(self.layers):
             x, state, attended = layer(x, padding, states[i] if states else None, source, source_padding)
-            hiddens.append(x)
+            if keep_hiddens:
+                hiddens.append(x)
             new_states.append(state)
             weights.append(attended)
         if self.final_norm is not None:

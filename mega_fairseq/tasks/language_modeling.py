@@ -57,11 +57,23 @@ class MegaLanguageModelingTask(LanguageModelingTask):
         self.multiples = parse_multiples(args.chunk_multiples) if args.chunk_multiples else None
         self.carried = CarriedEMA() if args.carry_state else None
         self.chunk_size, self.streams = -1, 1
+        if not (self.multiples or self.carried or args.valid_blocks):
+            return
+        for flag in ("add_bos_token", "pad_to_fixed_length", "pad_to_fixed_bsz"):
+            if getattr(args, flag):
+                raise ValueError(f"--{flag.replace('_', '-')} does not go with blocks of chunks; drop it")
+        if str(args.sample_break_mode or "none") != "none" or str(args.shorten_method) != "none":
+            raise ValueError(
+                "--chunk-multiples, --carry-state and --valid-blocks cut the text by number of tokens: leave "
+                "out --sample-break-mode and --shorten-method"
+            )
 
     def build_model(self, args: Any, from_checkpoint: bool = False) -> Any:
         """The model, whose chunk the blocks follow."""
         model = super().build_model(args, from_checkpoint)
         self.chunk_size = getattr(args, "decoder_chunk_size", -1)
+        if self.carried and not hasattr(model, "score_text"):
+            raise ValueError("--carry-state needs a mega_lm; other models have no state to carry")
         if self.carried and getattr(args, "decoder_layerdrop", 0):
             raise ValueError("--carry-state does not go with --decoder-layerdrop; drop one of them")
         return model
@@ -79,9 +91,9 @@ class MegaLanguageModelingTask(LanguageModelingTask):
         if lines is None:
             raise FileNotFoundError(f"there is no split {split!r} in {os.path.dirname(path)}")
         borders = self._training_borders if training else self._equal_borders
-        options = {"shuffle": training and not self.carried, "add_bos_token": self.args.add_bos_token}
+        shuffle = training and not self.carried
         self.datasets[split] = TextBlocks(
-            lines, self.dictionary, borders, tgt_vocab=self.output_dictionary, **options
+            lines, self.dictionary, borders, tgt_vocab=self.output_dictionary, shuffle=shuffle
         )
         return self.datasets[split]
 
@@ -133,6 +145,7 @@ class MegaLanguageModelingTask(LanguageModelingTask):
         )
         if getattr(dataset, "rows", None):
             batches.disable_shuffling, batches.shuffle = True, False
+            self.batches = batches
         return batches
 
     def begin_epoch(self, epoch: int, model: Any) -> None:
@@ -142,8 +155,10 @@ class MegaLanguageModelingTask(LanguageModelingTask):
             return
         self.epoch = epoch
         saved = self.state.state_dict.get("carried_ema", {})
-        rows = self.datasets["train"].rows  # a checkpoint holds the state of one process
-        resumed = saved.get("epoch") == epoch and saved["streams"] == self.streams == rows
+        offset, rows = self.batches.iterations_in_epoch, self.datasets["train"].rows
+        place = {"epoch": epoch, "batches": offset, "streams": self.streams, "rows": rows}
+        # a checkpoint holds the state of one process
+        resumed = self.streams == rows and all(saved.get(key) == place[key] for key in place)
         device = next(model.parameters()).device
         self.carried.layers = [EMAState(m.to(device)) for m in saved["memory"]] if resumed else None
 
@@ -157,6 +172,7 @@ class MegaLanguageModelingTask(LanguageModelingTask):
         result = super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
         if carries:
             memory = [state.memory for state in self.carried.layers]
-            saved = {"epoch": self.epoch, "streams": self.streams, "memory": memory}
+            place = {"epoch": self.epoch, "streams": self.streams, "rows": len(memory[0])}
+            saved = {**place, "batches": self.batches.iterations_in_epoch, "memory": memory}
             self.state.merge_state_dict({"carried_ema": saved})
         return result

@@ -203,6 +203,13 @@ def test_stage_runs_again_when_not_whole(tmp_path, name):
     assert make.calls == 2 and sorted(path.name for path in out.iterdir()) == ["file", stage.STAMP]
 
 
+def test_files_of_others_are_not_deleted(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(StageError, match="holds other files"):
+        stage.ensure("stage", tmp_path, 1, Maker())
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_stage_runs_again_for_other_settings_and_after_a_failure(tmp_path):
     make, out = Maker(), tmp_path / "out"
 

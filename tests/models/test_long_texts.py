@@ -109,11 +109,30 @@ def test_a_prompt_is_read_in_one_call():
     assert set(calls[1:]) == {1}
 
 
-def test_prompts_that_would_be_cut_are_refused():
+def test_prompts_that_are_cut_are_told(caplog):
     generator = SequenceGenerator([make({})], words(WORDS), max_len_b=20)
-    net_input = {"src_tokens": text(31), "src_lengths": None}
-    with pytest.raises(ValueError, match=r"30 tokens.*--max-len-a 1"):
-        generator._generate({"net_input": net_input}, prefix_tokens=text(30))
+    net_input = {"src_tokens": text(31), "src_lengths": text(31).ne(PAD).sum(1)}
+    found = generator._generate({"net_input": net_input}, prefix_tokens=text(30))
+    assert len(found) == 2
+    assert "prompt of 30 tokens is cut short" in caplog.text and "--max-len-a 1" in caplog.text
+
+
+@pytest.mark.parametrize("special", [EOS, PAD])
+def test_prompts_with_other_signs_inside(special):
+    model, prompts = make({}), text(12)
+    prompts[0, 3] = special
+    ours, theirs = (hypotheses([model], prompts, at_once=flag, beam_size=1) for flag in (True, False))
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert [h["tokens"].tolist() for h in mine] == [h["tokens"].tolist() for h in reference]
+
+
+def test_outputs_of_layers_are_kept_on_request_only():
+    model = make({})
+    assert model(text(5))[1]["inner_states"] == []
+    model.decoder.segment = 8
+    with torch.no_grad():
+        inner = model(text(21), return_all_hiddens=True)[1]["inner_states"]
+    assert [tuple(h.shape) for h in inner] == [(21, 2, 12)] * 3
 
 
 @pytest.mark.parametrize("chunk", [-1, 8])

@@ -64,7 +64,8 @@ def read(trainer, batches, steps):
 def test_blocks_are_drawn_anew_from_seed_and_epoch(data):
     lengths = []
     for epoch in (1, 2, 1):
-        trainer, batches = start(data, "--chunk-multiples", "1,3", "--max-tokens", "24", epoch=epoch)
+        settings = ["--chunk-multiples", "1,3", "--max-tokens", "24", "--valid-blocks", "3"]
+        trainer, batches = start(data, *settings, epoch=epoch)
         dataset = trainer.task.datasets["train"]
         lengths.append(dataset.sizes.tolist())
         assert set(lengths[-1][:-1]) == {8, 16, 24}
@@ -116,6 +117,18 @@ def test_a_stateful_run_resumes_where_it_was(data, tmp_path):
     assert [loss for _, loss in first + second] == [loss for _, loss in whole]
 
 
+def test_a_state_of_another_place_is_not_taken(data):
+    settings = ["--carry-state", "--batch-size", "3", "--chunk-multiples", "1,2"]
+    trainer, batches = start(data, *settings)
+    read(trainer, batches, 4)
+    state = trainer.task.state.state_dict
+    assert state["carried_ema"]["batches"] == 4
+    other, batches = start(data, *settings)
+    other.task.load_state_dict(state)  # with --reset-dataloader the text begins anew
+    other.begin_epoch(1)
+    assert other.task.carried.layers is None
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -128,6 +141,8 @@ def test_a_stateful_run_resumes_where_it_was(data, tmp_path):
         ("--carry-state --batch-size 2 --decoder-layerdrop 0.1", "--decoder-layerdrop"),
         ("--carry-state --batch-size 900", "720 tokens.*900"),
         ("--valid-blocks -1 --batch-size 2", "--valid-blocks.*-1"),
+        ("--valid-blocks 3 --batch-size 2 --add-bos-token", "--add-bos-token"),
+        ("--chunk-multiples 2 --batch-size 2 --sample-break-mode eos", "--sample-break-mode"),
     ],
 )
 def test_what_cannot_be_is_refused(data, flags, message):
