@@ -25,16 +25,17 @@ def attention_weights(
 
     query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns); forbidden: boolean, True = may not
     attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax.
-    Computed in float32 at least and returned in the query's dtype.
+    The product is scaled before, so that it stays within float16; what follows is computed in float32 at
+    least, and returned in the query's dtype.
     """
-    scores = at_least_float32(query @ key.transpose(-1, -2))
+    divisor = query.size(-1) ** 0.5 if function == "softmax" else count
+    scaled = (at_least_float32(query) / divisor).type_as(query)
+    scores = at_least_float32(scaled @ key.transpose(-1, -2)) + at_least_float32(bias)
     if function == "softmax":
-        scores = scores / query.size(-1) ** 0.5 + at_least_float32(bias)
         if forbidden is not None:
             scores = scores.masked_fill(forbidden, torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1)
     else:
-        scores = scores / count + at_least_float32(bias)
         weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
     if forbidden is not None:
         weights = weights.masked_fill(forbidden, 0.0)
