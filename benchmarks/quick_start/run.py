@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 DATA = "examples/quickstart/work/de/data-bin"
-UPDATES, SEEDS = 600, (1, 2)
+UPDATES, SEEDS = 600, (1,)
 SETTINGS = shlex.split("""
     --source-lang en --target-lang de --user-dir mega_fairseq --task translation --share-all-embeddings
     --max-tokens 1024 --dropout 0.1 --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
