@@ -19,7 +19,7 @@ SETTINGS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
 ARCHITECTURES = ("mega_nmt_tiny", "transformer")
-ROUNDS, STEPS = 5, 8
+ROUNDS, STEPS = 3, 8
 STEP = """
 import sys, time
 sys.path.insert(0, "benchmarks")

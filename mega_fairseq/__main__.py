@@ -23,6 +23,7 @@ def main() -> None:
     for module in ("torch", "fairseq", "numpy"):
         print(f"{module:13} {_version(module)}")
     print(f"--user-dir    {PACKAGE}\n")
+    print("Presets with 1,000 words, or 267,744 where the softmax is adaptive:")
     for name, parameters in models.presets_with_sizes():
         print(f"{name:32} {parameters:>13,} parameters")
 
