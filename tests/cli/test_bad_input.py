@@ -7,6 +7,8 @@ import pytest
 import torch
 from forked import Commands
 
+import mega_fairseq  # noqa: F401  (allows what a checkpoint holds)
+
 WORDS = ["red", "blue", "green", "big", "small", "dog", "cat", "bird", "house", "tree", "runs", "sees"]
 TEXT = [" ".join(WORDS[(i * k) % 12] for k in range(1, 2 + i % 6)) for i in range(30)]
 SIZES = ["--encoder-embed-dim", "16", "--encoder-hidden-dim", "16", "--encoder-ffn-embed-dim", "16"]
@@ -210,7 +212,7 @@ def test_a_restore_file_in_the_save_dir_may_be_absent(run, trained, tmp_path):
 
 
 def test_an_unknown_architecture_in_a_checkpoint(run, trained, tmp_path):
-    state = torch.load(trained / "model" / "checkpoint_last.pt", weights_only=False)
+    state = torch.load(trained / "model" / "checkpoint_last.pt", weights_only=True)
     state["cfg"]["model"].update(_name="mega_nmt_gone", arch="mega_nmt_gone")
     torch.save(state, tmp_path / "gone.pt")
     done = generate(run, trained / "bin", tmp_path / "gone.pt")
