@@ -1,6 +1,6 @@
 # OpenMP threads wait by spinning for a moment, then sleep (benchmarks/threads.py); your own values win.
 OMP_WAIT_POLICY ?= PASSIVE
-GOMP_SPINCOUNT ?= 10000
+GOMP_SPINCOUNT ?= 1000
 export OMP_WAIT_POLICY GOMP_SPINCOUNT
 
 BIN := .venv/bin

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 # The user's own values win, and so does a torch that is already loaded.
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _INSTALL = {
     (3, 13): "pip install torch numpy cython setuptools wheel && "

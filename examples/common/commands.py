@@ -87,4 +87,4 @@ def check(command: list[str], status: int, log: Path) -> None:
 
 def environment() -> dict[str, str]:
     """This process's environment with threads that wait quietly, unless the user has chosen."""
-    return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", "PYTHONUTF8": "1", **os.environ}
+    return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1", **os.environ}

@@ -108,5 +108,5 @@ def test_threads_wait_passively_unless_told_otherwise():
     show = {"OMP_DISPLAY_ENV": "VERBOSE"}
     load = "from mega_fairseq import cli"  # what a console script does first
     err = python("-c", load, **show).stderr
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in err and "GOMP_SPINCOUNT = '10000'" in err
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in err and "GOMP_SPINCOUNT = '1000'" in err
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in python("-c", load, OMP_WAIT_POLICY="ACTIVE", **show).stderr
