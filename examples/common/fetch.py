@@ -1,6 +1,5 @@
 """Downloads that resume, are checked, and leave nothing half-written; unpacking that stays in its place."""
 
-import hashlib
 import os
 import shutil
 import urllib.error
@@ -120,8 +119,3 @@ def unpack(archive: Path, member: str, target: Path, limit: int) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
-
-
-def sha256_of(content: bytes) -> str:
-    """The SHA-256 of bytes, as SHA256SUMS has it."""
-    return hashlib.sha256(content).hexdigest()
