@@ -1,5 +1,6 @@
 """Mega for fairseq. Importing the package repairs fairseq (see compat) and registers the models."""
 
+import logging
 import os
 import sys
 
@@ -22,6 +23,7 @@ _INSTALL = {
 
 
 def _require_fairseq() -> None:
+    logging.disable(logging.INFO)  # an import of fairseq says which of its optional packages are not there
     try:
         import fairseq  # noqa: F401
         import torch  # noqa: F401
@@ -32,6 +34,8 @@ def _require_fairseq() -> None:
             f"mega_fairseq needs PyTorch and fairseq, which do not import ({type(error).__name__}: {error}). "
             f"For Python {python[0]}.{python[1]}: {how}"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 # fairseq imports a --user-dir under its folder's name, so a link or a copy with another name lands here as a

@@ -1,9 +1,12 @@
 """Repairs of how fairseq reads and writes checkpoints."""
 
+import contextlib
+import errno
 import os
 import pickle
 import re
 import shutil
+from collections.abc import Iterator
 
 from fairseq import checkpoint_utils, file_io
 from fairseq.file_io import PathManager
@@ -18,13 +21,16 @@ class CheckpointError(RuntimeError):
     """A checkpoint file that cannot be used, told in one sentence."""
 
 
-@repairs(checkpoint_utils, "load_checkpoint_to_cpu")
-def explain_bad_checkpoints(original, path, *args, **kwargs):
-    """checkpoint_utils.py lets a truncated or foreign file surface as an error from deep inside torch."""
+@contextlib.contextmanager
+def explained(path: str, flag: str = "--path or --restore-file") -> Iterator[None]:
+    """What torch.load raises inside for a file that is no checkpoint, in one sentence; flag names the file.
+
+    Raises FileNotFoundError or CheckpointError.
+    """
     try:
-        return original(path, *args, **kwargs)
+        yield
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no checkpoint {path}; check --path or --restore-file") from error
+        raise FileNotFoundError(f"there is no checkpoint {path}; check {flag}") from error
     except IsADirectoryError as error:
         raise CheckpointError(_folder(path)) from error
     except pickle.UnpicklingError as error:
@@ -38,6 +44,17 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
         ) from error
     except (EOFError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(_unreadable(path, error)) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
+            raise
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+@repairs(checkpoint_utils, "load_checkpoint_to_cpu")
+def explain_bad_checkpoints(original, path, *args, **kwargs):
+    """checkpoint_utils.py lets a truncated or foreign file surface as an error from deep inside torch."""
+    with explained(path):
+        return original(path, *args, **kwargs)
 
 
 @repairs(checkpoint_utils, "load_model_ensemble_and_task")

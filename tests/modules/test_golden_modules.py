@@ -17,6 +17,8 @@ from mega_fairseq.state import AttentionState, LayerState
 EMA = cases("ema")
 ATTENTION = cases("mega_attn")
 CROSS = cases("cross_attn")
+MEGA = ("mega_layer", "attention")  # the reference's name, ours
+CROSS_ATTENTION = ("cross_attn", "cross_attention")
 
 
 def mega_config(c, **kw):
@@ -37,9 +39,15 @@ def mega_config(c, **kw):
     )
 
 
+def renamed(state, theirs, ours):
+    """A sub-layer's state or gradients, whose names begin after the sub-layer's own."""
+    whole = from_reference_names({f"decoder.layers.0.{theirs}.{name}": t for name, t in state.items()})
+    return {name.removeprefix(f"decoder.stack.layers.0.{ours}."): t for name, t in whole.items()}
+
+
 def check_gradients(module, grads, what):
     ours = dict(module.named_parameters())
-    for name, expected in from_reference_names(grads).items():
+    for name, expected in grads.items():
         close(ours[name].grad, expected, what=f"{what} {name}")
 
 
@@ -83,7 +91,7 @@ def test_gated_attention(name):
     )
     if not config["norm_affine"]:
         module.norm = build_norm(config["norm_type"], config["embed_dim"], affine=False)
-    module.load_state_dict(from_reference_names(case["state_dict"]))
+    module.load_state_dict(renamed(case["state_dict"], *MEGA))
     module.eval()
     x = case["inputs"]["x"].transpose(0, 1).clone().requires_grad_()
     mask = case["inputs"].get("padding_mask")
@@ -93,7 +101,7 @@ def test_gated_attention(name):
     (out * case["inputs"]["cot"].transpose(0, 1))[keep].sum().backward()  # the references' loss ignores pads
     close(x.grad, outputs["grad_x"].transpose(0, 1), keep, name)
     if "grads" in outputs:
-        check_gradients(module, outputs["grads"], name)
+        check_gradients(module, renamed(outputs["grads"], *MEGA), name)
     if causal and mask is None:
         with torch.no_grad():
             whole, _ = module(x)
@@ -109,7 +117,7 @@ def test_cross_attention(name):
     case = CROSS[name]
     config, outputs = case["config"], case["outputs"]
     module = GatedCrossAttention(mega_config(config), config["embed_dim"])
-    module.load_state_dict(from_reference_names(case["state_dict"]))
+    module.load_state_dict(renamed(case["state_dict"], *CROSS_ATTENTION))
     x = case["inputs"]["query"].transpose(0, 1).clone().requires_grad_()
     key = case["inputs"]["key"].transpose(0, 1).clone().requires_grad_()
     mask = case["inputs"].get("key_padding_mask")
@@ -129,7 +137,7 @@ def test_cross_attention(name):
     close(x.grad, outputs["grad_query"].transpose(0, 1), what=name)
     close(key.grad, outputs["grad_key"].transpose(0, 1), what=name)
     if "grads" in outputs:
-        check_gradients(module, outputs["grads"], name)
+        check_gradients(module, renamed(outputs["grads"], *CROSS_ATTENTION), name)
     source = AttentionState(*(t.detach() for t in module.project(key)))
     steps = [module(x[:, i : i + 1], source, mask, i)[0] for i in range(x.size(1))]
     close(torch.cat(steps, 1), out, what="steps")

@@ -1,0 +1,72 @@
+"""A checkpoint of the reference implementation of Mega as one of ours, or back with --reverse.
+
+    python scripts/convert_reference_checkpoint.py IN OUT
+
+Nothing in IN is run. Arguments are translated to fairseq 0.12; the optimizer's state is left out.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+import mega_fairseq  # noqa: F401
+from mega_fairseq.compat.checkpoints import CheckpointError, explained
+from mega_fairseq.models.interop import from_reference, to_reference
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert one file; the exit status."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("source", metavar="IN", type=Path, help="checkpoint to read")
+    parser.add_argument("target", metavar="OUT", type=Path, help="checkpoint to write")
+    parser.add_argument("--reverse", action="store_true", help="from ours to the reference's")
+    options = parser.parse_args(argv)
+    logging.disable(logging.CRITICAL)  # hydra says much, and warns of how fairseq uses it
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            convert(options.source, options.target, options.reverse)
+    except (OSError, CheckpointError) as error:
+        print(f"convert_reference_checkpoint.py: {error}", file=sys.stderr)
+        return 1
+    finally:
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+def convert(source: Path, target: Path, reverse: bool) -> None:
+    """Raises OSError or CheckpointError, naming the file; then `target` is as it was."""
+    with explained(str(source), "IN"), source.open("rb") as file:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    if target.exists() and target.samefile(source):
+        raise CheckpointError(f"OUT {target} is IN; give the converted checkpoint another name")
+    try:
+        if not isinstance(checkpoint, dict):
+            raise ValueError(f"it holds a {type(checkpoint).__name__}")
+        converted = (to_reference if reverse else from_reference)(checkpoint)
+    except ValueError as error:
+        wanted, other = ("ours", "without") if reverse else ("the reference", "with")
+        raise CheckpointError(
+            f"cannot convert {source}: {error}. Give a checkpoint of {wanted}; the other way goes {other} "
+            "--reverse"
+        ) from error
+    part = target.with_name(f"{target.name}.part")
+    try:
+        torch.save(converted, part)
+        os.replace(part, target)
+    except RuntimeError as error:  # torch's, for a folder that is not there
+        raise CheckpointError(f"cannot write OUT {target}: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    tensors = converted["model"]
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{target}: {len(tensors)} tensors, {numbers:,} numbers")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
