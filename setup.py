@@ -27,7 +27,7 @@ setup(
         "sentencepiece>=0.1.99",
         "sacremoses>=0.0.53",
         "tqdm>=4.60",
-        "matplotlib>=3.5",
+        "matplotlib>=3.7",
     ],
     # Not required: several distributions provide fairseq, and pip would overwrite or refuse the user's own.
     extras_require={

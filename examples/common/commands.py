@@ -82,7 +82,8 @@ def check(command: list[str], status: int, log: Path) -> None:
     if status:
         words = log.read_text(encoding="utf-8", errors="replace").split("\n")
         last = next((line.strip() for line in reversed(words) if line.strip()), "nothing")
-        raise StageError(f"{command[2]} failed with status {status}; {log} ends with: {last}")
+        name = command[2] if command[1] == "-m" else command[1]
+        raise StageError(f"{name} failed with status {status}; {log} ends with: {last}")
 
 
 def environment() -> dict[str, str]:

@@ -48,6 +48,7 @@ def quickstart(options: argparse.Namespace) -> None:
     data = ensure("data-bin", binary, made, partial(preprocess, text))
     model = session.train(options, base, data, TRAIN, [])
     report(text, binary, model, options.seed)
+    session.draw(model, options.arch)
     say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The same command shows the result again.")
 
 

@@ -56,6 +56,7 @@ def quickstart(options: argparse.Namespace) -> None:
     best = model / "checkpoint_best.pt"
     ensure("translations", model / "test", [digest(best), GENERATE], partial(translate, binary, lang, best))
     report(text, pieces, binary, model, lang)
+    session.draw(model, options.arch)
     say(f"Done in {(time.monotonic() - start) / 60:.1f} minutes. The same command shows the result again.")
 
 

@@ -112,3 +112,20 @@ def train(
         raise StageError(f"training left no {model / 'checkpoint_best.pt'}; see {model / 'train.log'}")
     write_json(model / "finished.json", limits)
     return model
+
+
+def draw(model: Path, arch: str) -> None:
+    """Pictures of the training in `model` and of a Mega's EMA. One that fails is said and hides no result."""
+    python, log = commands.fairseq("train")[0], model / "pictures.log"
+    pictures = {"training": model / "train.log"}
+    if arch.startswith("mega_"):
+        pictures["ema"] = model / "checkpoint_best.pt"
+    say("\nDrawing:")
+    for name, source in pictures.items():
+        out = model / f"{name}.png"
+        try:
+            out.unlink(missing_ok=True)
+            commands.run([python, f"scripts/plot_{name}.py", str(source), "--out", str(out)], log)
+            say(f"  picture: {out}")
+        except (StageError, OSError) as error:
+            say(f"  no picture: {error}")

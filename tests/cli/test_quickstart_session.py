@@ -4,6 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from builders import build_nmt
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +98,41 @@ def test_topics_are_split_whole_and_lose_no_character(tmp_path):
         pieces = (tmp_path / split).read_text().splitlines()
         assert "".join(f"{lm.to_text(line)}\n" for line in pieces) == text
         assert len(text) > 300
+
+
+LOG = "2026-11-24 15:06 | INFO | train_inner | epoch 001:     50 / 94 loss=5.26, ppl=39.8, num_updates=50\n"
+SIZES = {f"encoder_{name}_dim": 8 for name in ("embed", "hidden", "ffn_embed", "z", "n")}
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """The directory of a model with a log and a checkpoint."""
+    monkeypatch.chdir(session.ROOT)
+    model = build_nmt({**SIZES, "encoder_layers": 1})
+    best = {"model": model.state_dict(), "args": None, "cfg": {"model": {"truncation_length": 0}}}
+    best |= {"optimizer_history": [{"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 0}]}
+    torch.save({**best, "extra_state": {"train_iterator": {}}}, tmp_path / "checkpoint_best.pt")
+    (tmp_path / "train.log").write_text(LOG)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arch", "pictures"), [("mega_nmt_tiny", ["ema", "training"]), ("transformer", ["training"])]
+)
+def test_pictures_lie_beside_the_model(finished, capsys, arch, pictures):
+    session.draw(finished, arch)
+    files = sorted(finished.glob("*.png"))
+    assert [file.stem for file in files] == pictures
+    said = capsys.readouterr().out
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG\r\n")
+        assert f"picture: {file}\n" in said
+
+
+def test_picture_that_fails_is_said_and_hides_no_other(finished, capsys):
+    (finished / "train.log").unlink()
+    (finished / "training.png").write_text("old")
+    session.draw(finished, "mega_nmt_tiny")
+    assert [file.name for file in finished.glob("*.png")] == ["ema.png"]
+    said = capsys.readouterr().out
+    assert "no picture: scripts/plot_training.py failed with status 1" in said and "train.log" in said
