@@ -102,7 +102,8 @@ def _in_order(path: Path, found: dict[str, dict[int, str]], count: int | None) -
             f"{count} are expected; is it of another text?"
         )
     total = count or total
-    for letter, lines in found.items():
+    for letter in "HDST":
+        lines = found[letter]
         if lines and len(lines) < total:
             missing = next(number for number in itertools.count() if number not in lines)
             raise GeneratedError(

@@ -4,7 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mega_fairseq.ops.ema import BLOCK, ema_block, ema_coefficients, ema_convolve, ema_kernel, ema_scan
+from mega_fairseq.ops.ema import (
+    BLOCK,
+    Coefficients,
+    ema_block,
+    ema_both_ways,
+    ema_coefficients,
+    ema_convolve,
+    ema_scan,
+    ema_step,
+)
 from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.state import EMAState
 
@@ -53,25 +62,31 @@ class MultiHeadEMA(nn.Module):
     def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
         if state is None and x.size(1) <= BLOCK:
             return ema_block(x, self.kernel(x.size(1))), None
-        y, memory = self._run(x, state and state.memory)
+        memory = state and state.memory
+        if self.truncation is not None:
+            y, memory = ema_convolve(x, self.kernel(self.truncation), memory)
+        elif memory is not None and x.size(1) == 1:
+            y, memory = ema_step(x, self.coefficients(), memory)
+        else:
+            y, memory = ema_scan(x, self.coefficients(), memory)
         return y, None if state is None else EMAState(memory)
 
     def _both_ways(self, x: Tensor) -> tuple[Tensor, None]:
         if x.size(1) <= BLOCK:
             return ema_block(x, *self.kernel(x.size(1)).chunk(2)), None
-        y, _ = self._run(torch.cat([x, x.flip(1)], dim=-1), None)
+        if self.truncation is None:
+            parts = zip(*(parameter.chunk(2) for parameter in self.coefficients()), strict=True)
+            return ema_both_ways(x, *(Coefficients(*part) for part in parts)), None
+        y, _ = ema_convolve(torch.cat([x, x.flip(1)], dim=-1), self.kernel(self.truncation))
         forward, backward = y.chunk(2, dim=-1)
         return forward + backward.flip(1), None
 
-    def _run(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.truncation is not None:
-            return ema_convolve(x, self.kernel(self.truncation), memory)
+    def coefficients(self) -> Coefficients:
+        """Of all channels, float32."""
         a, log_q = ema_coefficients(self.alpha, self.delta)
-        return ema_scan(x, a, log_q, at_least_float32(self.beta), at_least_float32(self.eta), memory)
+        return Coefficients(a, log_q, at_least_float32(self.beta), at_least_float32(self.eta))
 
     def kernel(self, length: int) -> Tensor:
         """The first taps (channels, length) of the EMA, 0 beyond the truncation; float32."""
-        a, log_q = ema_coefficients(self.alpha, self.delta)
-        weight = at_least_float32(self.eta) * a * at_least_float32(self.beta) / self.eta.size(-1) ** 0.5
-        taps = ema_kernel(log_q, weight, min(length, self.truncation or length))
+        taps = self.coefficients().kernel(min(length, self.truncation or length))
         return F.pad(taps, (0, length - taps.size(-1)))

@@ -1,15 +1,17 @@
 """The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32 or float64.
 
 Inside a block of inputs the EMA is one Toeplitz product per channel, and a short sequence is one block. A
-long one is a scan over blocks, between which only the (D, N) states travel, by doubling. A truncated EMA is
-a convolution with the first K taps of the kernel. No tensor of size D x N x L is built.
+long one is a scan over blocks, between which only the (D, N) states travel. A truncated EMA is a convolution
+with the first K taps of the kernel. No tensor of size D x N x L is built.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.ops.toeplitz import toeplitz
@@ -47,32 +49,55 @@ def ema_kernel(log_q: Tensor, weight: Tensor, length: int) -> Tensor:
     return kernel.flatten(1)[:, :length]
 
 
-class _Transposed(torch.autograd.Function):
-    """permute(order), contiguous in the forward and in the backward pass.
+class Coefficients(NamedTuple):
+    """a, log(q), beta and eta of an EMA in one direction, each (D, N), float32 at least."""
 
-    A batched matrix product with a stride other than 1 in both of its last dimensions falls back to copying
-    one matrix after the other, which takes longer than the product.
+    a: Tensor
+    log_q: Tensor
+    beta: Tensor
+    eta: Tensor
+
+    @property
+    def gain(self) -> Tensor:
+        """What an input adds to the state."""
+        return self.a * self.beta
+
+    @property
+    def readout(self) -> Tensor:
+        """The state's weights in the output."""
+        return self.eta / self.eta.size(-1) ** 0.5
+
+    def kernel(self, length: int) -> Tensor:
+        """Taps k[d, t] = sum_n readout gain q^t: (D, length)."""
+        return ema_kernel(self.log_q, self.readout * self.gain, length)
+
+
+class _Transposed(torch.autograd.Function):
+    """(R, C) -> (C, R), contiguous in the forward and in the backward pass.
+
+    torch copies a transposed matrix by tiles, a permuted tensor of three dimensions element by element, and
+    multiplies batches with no stride of 1 one by one.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, order: tuple[int, int, int]) -> Tensor:
-        ctx.order = order
-        return x.permute(order).contiguous()
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.t().contiguous()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        back = (ctx.order.index(0), ctx.order.index(1), ctx.order.index(2))
-        return _Transposed.apply(gradient, back), None
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Transposed.apply(gradient)
 
 
-def _channels_first(x: Tensor) -> Tensor:
-    """(B, L, D) -> (D, B, L)."""
-    return _Transposed.apply(x, (2, 0, 1))
+def _channels_first(x: Tensor, block: int) -> Tensor:
+    """(B, L, D) -> (D, B M, T), padded with zeros behind."""
+    if short := -x.size(1) % block:
+        x = F.pad(x, (0, 0, 0, short))
+    return _Transposed.apply(x.flatten(0, 1)).view(x.size(2), -1, block)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """(D, B, L) -> (B, L, D)."""
-    return _Transposed.apply(x, (1, 2, 0))
+def _channels_last(y: Tensor, batch: int, length: int) -> Tensor:
+    """(D, B M, T) -> (B, L, D), without the padding."""
+    return _Transposed.apply(y.flatten(1)).view(batch, -1, y.size(0))[:, :length]
 
 
 def ema_block(x: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
@@ -81,64 +106,118 @@ def ema_block(x: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) 
     x: (B, L, D) float32; kernel: (D, L) taps of the EMA from left to right; backward_kernel: (D, L) taps of
     a second one from right to left, added. Returns (B, L, D).
     """
-    length = x.size(1)
+    batch, length, _ = x.shape
+    return _channels_last(_channels_first(x, length) @ _matrix(kernel, backward_kernel), batch, length)
+
+
+def _matrix(kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
+    """What x (B, T) of each channel is multiplied by, (D, T, T), from taps (D, T)."""
+    length = kernel.size(-1)
     taps = F.pad(kernel, (length - 1, 0))
     if backward_kernel is not None:
         taps = taps + F.pad(backward_kernel.flip(-1), (0, length - 1))
-    return _channels_last(_channels_first(x) @ toeplitz(taps, length, length))
+    return toeplitz(taps, length, length)
 
 
-def _block_states(block_inputs: Tensor, log_q: Tensor, width: int, h: Tensor | None) -> Tensor:
-    """States before each block, and after the last: (D, B, M + 1, N), from their inputs (D, B, M, N).
+def _running(added: Tensor, decay: Tensor, first: Tensor | None) -> Tensor:
+    """h_0 = first (D, B, N) or 0, h_m = decay h_{m-1} + added_{m-1}: all M of them, (D, B, M, N).
 
-    Solves h_m = q^width h_{m-1} + input_m by doubling, log2(M) sweeps.
+    Groups of sqrt(M) are run side by side, then the groups' last ones, which are spread over the next group.
     """
-    if h is None:
-        h = block_inputs.new_zeros(block_inputs.size(1), block_inputs.size(0), block_inputs.size(3))
-    states = torch.cat([h.transpose(0, 1).unsqueeze(2), block_inputs], dim=2)
-    shift = 1
-    while shift < states.size(2):
-        decay = torch.exp(log_q * (width * shift))[:, None, None]  # (D, 1, 1, N)
-        states = states + F.pad(decay * states[:, :, :-shift], (0, 0, shift, 0))
-        shift *= 2
+    dim, batch, blocks, n = added.shape
+    group = math.isqrt(blocks - 1) + 1
+    rows = -(-blocks // group)
+    h = added.new_zeros(dim, batch, rows, group, n)
+    flat = h.flatten(2, 3)
+    flat[:, :, 1:blocks] = added[:, :, :-1]
+    if first is not None:
+        flat[:, :, 0] = first
+    powers = [decay[:, None, None]]  # (D, 1, 1, N)
+    for i in range(1, group):
+        h[:, :, :, i].addcmul_(powers[0], h[:, :, :, i - 1])
+        powers.append(powers[-1] * powers[0])
+    for row in range(1, rows):
+        h[:, :, row, -1].addcmul_(powers[-1][:, 0], h[:, :, row - 1, -1])
+    if rows > 1 and group > 1:
+        h[:, :, 1:, :-1].addcmul_(torch.stack(powers[:-1], dim=3), h[:, :, :-1, -1:])
+    return flat[:, :, :blocks]
+
+
+class _States(torch.autograd.Function):
+    """`_running`, whose gradient is itself in reversed time."""
+
+    @staticmethod
+    def forward(ctx: Any, added: Tensor, decay: Tensor, first: Tensor | None) -> Tensor:
+        states = _running(added, decay, first)
+        ctx.save_for_backward(decay, states)
+        ctx.carried = first is not None
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        decay, states = ctx.saved_tensors
+        added = _running(gradient.flip(2), decay, None).flip(2)
+        first = None
+        if ctx.carried:
+            first = torch.addcmul(gradient[:, :, 0], decay.unsqueeze(1), added[:, :, 0])
+        return added, (added * states).sum((1, 2)), first
+
+
+def _add_states(
+    y: Tensor, flat: Tensor, c: Coefficients, batch: int, h: Tensor | None = None, reverse: bool = False
+) -> Tensor:
+    """Add to the blocks y (D, B M, T) what they owe to the state before them; returns it, (D, B, M, N).
+
+    flat: (D, B M, T) inputs; h: (B, D, N) before the first block; reverse: from right to left.
+    """
+    block = flat.size(-1)
+    powers = decay_powers(c.log_q, block + 1)
+    into, out = powers[:, :, :-1] * c.gain.unsqueeze(-1), powers[:, :, 1:] * c.readout.unsqueeze(-1)
+    into, out = (into, out.flip(-1)) if reverse else (into.flip(-1), out)
+    added = (flat @ into.transpose(1, 2)).unflatten(1, (batch, -1))
+    added = added.flip(2) if reverse else added
+    states = _States.apply(added, powers[:, :, -1], None if h is None else h.transpose(0, 1))
+    states = states.flip(2) if reverse else states
+    y.baddbmm_(states.flatten(1, 2), out)
     return states
 
 
-def ema_scan(
-    x: Tensor, a: Tensor, log_q: Tensor, beta: Tensor, eta: Tensor, h: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """h_t = q h_{t-1} + a beta x_t, y_t = sum_n eta_n h_{t,n} / sqrt(N) (Mega, eq. 2).
 
-    x: (B, L, D) float32; a, log_q, beta, eta: (D, N); h: (B, D, N) state before x, or None for zeros.
+    x: (B, L, D) float32; h: (B, D, N) state before x, or None for zeros.
     Returns y (B, L, D) and the state after x (B, D, N).
     """
     batch, length, _ = x.shape
-    width = min(length, BLOCK)
-    blocks = -(-length // width)
-    tail = blocks * width - length
-    gain, readout = a * beta, eta / eta.size(-1) ** 0.5
-    kernel = ema_kernel(log_q, readout * gain, width)  # (D, T)
-    powers = decay_powers(log_q, width + 1)  # (D, N, T + 1)
+    block = min(length, BLOCK)
+    flat = _channels_first(x, block)
+    y = flat @ _matrix(c.kernel(block))
+    border = _add_states(y, flat, c, batch, h)[:, :, -1]  # (D, B, N)
+    rest = (length - 1) % block + 1  # inputs of the last block
+    into = decay_powers(c.log_q, rest).flip(-1) * c.gain.unsqueeze(-1)
+    last = flat.unflatten(1, (batch, -1))[:, :, -1, :rest] @ into.transpose(1, 2)
+    after = torch.addcmul(last, torch.exp(rest * c.log_q).unsqueeze(1), border)
+    return _channels_last(y, batch, length), after.transpose(0, 1)
 
-    def run(part: Tensor, state: Tensor | None, t: int) -> tuple[Tensor, Tensor]:
-        """The EMA of M whole blocks of t inputs."""
-        m = part.size(1) // t
-        flat = _channels_first(part).view(-1, batch * m, t)  # (D, B M, T)
-        within = flat @ toeplitz(F.pad(kernel[:, :t], (t - 1, 0)), t, t)
-        into = powers[:, :, :t].flip(-1).transpose(1, 2) * gain.unsqueeze(1)  # (D, T, N)
-        states = _block_states((flat @ into).view(-1, batch, m, gain.size(-1)), log_q, t, state)
-        y = within
-        if state is not None or m > 1:
-            before = states[:, :, :-1].reshape(-1, batch * m, gain.size(-1))
-            y = torch.baddbmm(within, before, powers[:, :, 1 : t + 1] * readout.unsqueeze(-1))
-        return _channels_last(y.view(-1, batch, m * t)), states[:, :, -1].transpose(0, 1)
 
-    if not tail:
-        return run(x, h, width)
-    whole = length - (width - tail)
-    head, h = run(x[:, :whole], h, width) if whole else (x[:, :0], h)
-    rest, h = run(x[:, whole:], h, width - tail)
-    return torch.cat([head, rest], dim=1), h
+def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> Tensor:
+    """The sum of the EMA from left to right and of one from right to left; t = s counts in both.
+
+    x: (B, L, D) float32. Returns (B, L, D).
+    """
+    block = min(x.size(1), BLOCK)
+    flat = _channels_first(x, block)
+    y = flat @ _matrix(forward.kernel(block), backward.kernel(block))
+    _add_states(y, flat, forward, x.size(0))
+    _add_states(y, flat, backward, x.size(0), reverse=True)
+    return _channels_last(y, x.size(0), x.size(1))
+
+
+def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
+    """`ema_scan` of one input, x (B, 1, D), after state h (B, D, N)."""
+    h = torch.addcmul(c.gain * x.transpose(1, 2), c.log_q.exp(), h)
+    return (h * c.readout).sum(-1).unsqueeze(1), h
 
 
 def ema_convolve(x: Tensor, kernel: Tensor, history: Tensor | None = None) -> tuple[Tensor, Tensor]:

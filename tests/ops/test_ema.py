@@ -6,10 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.ema import naive_ema
 
-from mega_fairseq.ops.ema import BLOCK, ema_block, ema_coefficients, ema_convolve, ema_kernel, ema_scan
+from mega_fairseq.ops.ema import (
+    BLOCK,
+    Coefficients,
+    ema_block,
+    ema_both_ways,
+    ema_coefficients,
+    ema_convolve,
+    ema_kernel,
+    ema_scan,
+    ema_step,
+)
 
 LENGTHS = [1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 127, 3 * BLOCK, 211]
+MANY = [17 * BLOCK, 26 * BLOCK + 5]  # several groups of blocks
 SIZES = {"rtol": 1e-4, "atol": 2e-5}
+
+
+def coefficients(alpha, delta, beta, eta):
+    return Coefficients(*ema_coefficients(alpha, delta), beta, eta)
 
 
 def draw(length, n=5, batch=2, dim=3):
@@ -19,13 +34,12 @@ def draw(length, n=5, batch=2, dim=3):
     return x, parameters, torch.randn(batch, dim, n, generator=g, requires_grad=True)
 
 
-@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("length", LENGTHS + MANY)
 @pytest.mark.parametrize("carried", [False, True])
 def test_scan_equals_loop(length, carried):
     x, parameters, h = draw(length)
     start = h if carried else torch.zeros_like(h)
-    alpha, delta, beta, eta = parameters
-    y, last = ema_scan(x, *ema_coefficients(alpha, delta), beta, eta, h if carried else None)
+    y, last = ema_scan(x, coefficients(*parameters), h if carried else None)
     expected, expected_last = naive_ema(x, *parameters, start)
     torch.testing.assert_close(y, expected.float(), **SIZES)
     torch.testing.assert_close(last, expected_last.float(), **SIZES)
@@ -56,11 +70,11 @@ def test_truncated_equals_loop(length, taps):
 @settings(max_examples=50, deadline=None)
 def test_carried_equals_whole(length, cut):
     border = cut.draw(st.integers(1, length - 1))
-    x, (alpha, delta, beta, eta), _ = draw(length)
-    coefficients = ema_coefficients(alpha, delta)
-    whole, last = ema_scan(x, *coefficients, beta, eta)
-    first, h = ema_scan(x[:, :border], *coefficients, beta, eta)
-    second, h = ema_scan(x[:, border:], *coefficients, beta, eta, h)
+    x, parameters, _ = draw(length)
+    c = coefficients(*parameters)
+    whole, last = ema_scan(x, c)
+    first, h = ema_scan(x[:, :border], c)
+    second, h = ema_scan(x[:, border:], c, h)
     torch.testing.assert_close(torch.cat([first, second], 1), whole, **SIZES)
     torch.testing.assert_close(h, last, **SIZES)
 
@@ -70,25 +84,23 @@ def test_extreme_decay_is_finite(logit):
     x, (_, _, beta, eta), _ = draw(130)
     alpha = torch.full((3, 5), logit, requires_grad=True)
     delta = torch.full((3, 5), logit, requires_grad=True)
-    y, _ = ema_scan(x, *ema_coefficients(alpha, delta), beta, eta)
+    y, _ = ema_scan(x, coefficients(alpha, delta, beta, eta))
     y.sum().backward()
     assert all(t.isfinite().all() for t in (y, alpha.grad, delta.grad, x.grad))
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_block_equals_loop(length, both_ways):
+@pytest.mark.parametrize("length", LENGTHS + MANY)
+@pytest.mark.parametrize("way", ["one block", "one block, both ways", "both ways"])
+def test_without_state_equals_loop(length, way):
     x, parameters, h = draw(length)
     backward = [p.detach().flip(0).requires_grad_() for p in parameters]
-    directions = [parameters, backward] if both_ways else [parameters]
-
-    def kernel(alpha, delta, beta, eta):
-        a, log_q = ema_coefficients(alpha, delta)
-        return ema_kernel(log_q, eta * a * beta / eta.size(-1) ** 0.5, length)
-
-    y = ema_block(x, *(kernel(*p) for p in directions))
+    directions = [parameters, backward] if "both" in way else [parameters]
+    if "block" in way:
+        y = ema_block(x, *(coefficients(*p).kernel(length) for p in directions))
+    else:
+        y = ema_both_ways(x, *(coefficients(*p) for p in directions))
     expected = naive_ema(x, *parameters, torch.zeros_like(h))[0]
-    if both_ways:
+    if "both" in way:
         expected = expected + naive_ema(x.flip(1), *backward, torch.zeros_like(h))[0].flip(1)
     torch.testing.assert_close(y, expected.float(), **SIZES)
     leaves = [x, *(p for direction in directions for p in direction)]
@@ -97,8 +109,32 @@ def test_block_equals_loop(length, both_ways):
         torch.testing.assert_close(mine, reference, rtol=1e-3, atol=1e-4)
 
 
-def test_layout_has_second_derivatives():
-    x = torch.randn(2, 5, 3, dtype=torch.double, requires_grad=True)
-    kernel = torch.randn(3, 5, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(ema_block, (x, kernel, kernel))
-    assert torch.autograd.gradgradcheck(ema_block, (x, kernel, kernel))
+def test_step_equals_loop():
+    x, parameters, h = draw(1)
+    y, last = ema_step(x, coefficients(*parameters), h)
+    expected, expected_last = naive_ema(x, *parameters, h)
+    torch.testing.assert_close(y, expected.float(), **SIZES)
+    torch.testing.assert_close(last, expected_last.float(), **SIZES)
+
+
+@pytest.mark.parametrize("length", [1, 7, BLOCK, 3 * BLOCK + 5])
+@pytest.mark.parametrize("op", ["scan", "carried", "both ways", "block", "convolve", "step"])
+def test_gradients_are_exact_in_float64(length, op):
+    g = torch.Generator().manual_seed(length)
+    x = torch.randn(1 if op == "step" else 2, length, 2, generator=g, dtype=torch.double, requires_grad=True)
+    parameters = [torch.randn(2, 2, generator=g, dtype=torch.double, requires_grad=True) for _ in range(8)]
+    h = torch.randn(2, 2, 2, generator=g, dtype=torch.double, requires_grad=True)
+
+    def run(x, h, *parameters):
+        one, two = coefficients(*parameters[:4]), coefficients(*parameters[4:])
+        if op == "both ways":
+            return ema_both_ways(x, one, two)
+        if op == "block":
+            return ema_block(x, one.kernel(length), two.kernel(length))
+        if op == "convolve":
+            return ema_convolve(x, one.kernel(5))
+        if op == "step":
+            return ema_step(x[:, :1], one, h[:1])
+        return ema_scan(x, one, h if op == "carried" else None)
+
+    assert torch.autograd.gradcheck(run, (x, h, *parameters), fast_mode=length > BLOCK)
