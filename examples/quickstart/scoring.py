@@ -3,11 +3,9 @@
 import random
 from pathlib import Path
 
-from corpus import read_lines
-from sacrebleu.metrics import BLEU
 from stage import StageError
 
-TOKENIZE = {"ja": "char", "ko": "char", "zh-Hans": "zh", "zh-Hant": "zh"}  # 13a knows only spaces
+# What comes from mega_fairseq is imported late: torch comes with it and would fill memory during training.
 
 
 def hypotheses(output: Path, count: int) -> list[str]:
@@ -15,23 +13,19 @@ def hypotheses(output: Path, count: int) -> list[str]:
 
     Raises StageError unless every sentence has one.
     """
-    best: dict[int, str] = {}
-    for line in read_lines(output):
-        if line.startswith("H-"):
-            number, _, text = line.removeprefix("H-").split("\t")
-            best.setdefault(int(number), text)
-    missing = sorted(set(range(count)) - set(best))
-    if missing or len(best) != count:
-        raise StageError(
-            f"{output} has translations of {len(best)} sentences where the test split has {count}"
-            + (f"; the first one missing is number {missing[0]}" if missing else "")
-        )
-    return [best[number] for number in range(count)]
+    from mega_fairseq.generated import GeneratedError, read_generated
+
+    try:
+        return read_generated(output, count).hypotheses
+    except GeneratedError as error:
+        raise StageError(str(error)) from error
 
 
 def bleu(translations: list[str], references: list[str], lang: str) -> tuple[str, str]:
     """sacreBLEU's score and its signature, both as text."""
-    metric = BLEU(tokenize=TOKENIZE.get(lang, "13a"))
+    from mega_fairseq import scoring
+
+    metric = scoring.bleu(lang)
     score = metric.corpus_score(translations, [references])
     return f"{score.score:.1f}", str(metric.get_signature())
 

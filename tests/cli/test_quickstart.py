@@ -258,7 +258,7 @@ def test_threads_wait_quietly_unless_the_user_chose(monkeypatch):
 
 
 GENERATED = (
-    "S-1\tb\nH-1\t-0.5\tB\nD-1\t-0.5\tB\nH-0\t-0.1\t\nH-2\t-0.2\tC\u2028c\nGenerate test with beam=5\n"
+    "S-1\tb\nH-1\t-0.5\tB\nS-0\ta\nH-0\t-0.1\t\nS-2\tc\nH-2\t-0.2\tC\u2028c\nGenerate test with beam=5\n"
 )
 
 

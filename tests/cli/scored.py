@@ -1,0 +1,42 @@
+"""What the tests of the scripts share: the scripts as modules, files, and systems that differ."""
+
+import importlib.util
+import random
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = ["Das", "Haus", ",", "well-known", "mit", "'alten'", "Türen", ";", "kostet", "1.500", "Euro", "."]
+
+
+def load(name):
+    """scripts/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sentences(wrong=0.0, count=40):
+    """The same lines each time, with this share of the words replaced."""
+    draw, noise = random.Random(1), random.Random(wrong)
+    lines = [[draw.choice(WORDS) for _ in range(4 + i % 9)] for i in range(count)]
+    return [" ".join("x-ray" if noise.random() < wrong else word for word in line) for line in lines]
+
+
+REFERENCE, OTHER = sentences(), sentences(0.5)
+GOOD, FAIR, POOR = sentences(0.1), sentences(0.12), sentences(0.3)
+FILES = {"a": GOOD, "b": FAIR, "c": POOR, "ref": REFERENCE, "other": OTHER}
+
+
+def write(path, lines):
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    return path
+
+
+def output(lines, detokenized=()):
+    """The lines of fairseq-generate, not in input order."""
+    found = []
+    for i in reversed(range(len(lines))):
+        found += [f"S-{i}\tsource", f"H-{i}\t-0.5\t{lines[i]}"]
+        found += [f"D-{i}\t-0.5\t{text}" for text in detokenized[i : i + 1]]
+    return found
