@@ -36,6 +36,7 @@ setup(
             've-fairseq==0.12.3; python_version >= "3.11" and python_version < "3.13"',
             'fairseq-fixed==0.12.3.1; python_version >= "3.13"',
         ],
+        "wmt16": ["subword-nmt>=0.3.8"],  # examples/wmt16/prepare.py --bpe subword-nmt
         "dev": [
             "pytest>=8",
             "pytest-timeout>=2.3",

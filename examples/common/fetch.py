@@ -1,10 +1,14 @@
 """Downloads that resume, are checked, and leave nothing half-written; unpacking that stays in its place."""
 
+import gzip
 import os
 import shutil
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from stage import StageError, digest
@@ -14,19 +18,20 @@ BLOCK = 1 << 20
 SUMS = "SHA256SUMS"  # of a mirror that holds other files than the original
 
 
-def fetch(name: str, urls: list[str], sha256: str, directory: Path, mirror: str | None = None) -> Path:
+def fetch(name: str, urls: list[str], checksum: str, directory: Path, mirror: str | None = None) -> Path:
     """The file `name` in `directory`, downloaded unless it is there and whole.
 
-    urls: where it is, the first one that answers is taken; mirror: a folder or URL that holds it instead,
-    with a SHA256SUMS beside it if its content differs. A download cut short goes on where it was.
-    Raises StageError, naming file and remedy, where it cannot be had or has another SHA-256.
+    urls: where it is, the first one that answers is taken; checksum: its SHA-256, or `md5:` and its MD5;
+    mirror: a folder or URL that holds it instead, with a SHA256SUMS beside it if its content differs.
+    A download cut short goes on where it was.
+    Raises StageError, naming file and remedy, where it cannot be had or has another checksum.
     """
     target, part = directory / name, directory / f"{name}.part"
     directory.mkdir(parents=True, exist_ok=True)
     if mirror is not None:
         urls = [_inside(mirror, name)]
-        sha256 = _sums(mirror).get(name, sha256)
-    if target.exists() and digest(target) == sha256:
+        checksum = _sums(mirror).get(name, checksum)
+    if target.exists() and _checksum(target, checksum) == checksum:
         return target
     errors = []
     for url in urls:
@@ -39,15 +44,22 @@ def fetch(name: str, urls: list[str], sha256: str, directory: Path, mirror: str 
         raise StageError(
             f"cannot download {name} ({'; '.join(errors)}); check the network, or pass --mirror URL_OR_DIR"
         )
-    found = digest(part)
-    if found != sha256:
+    found = _checksum(part, checksum)
+    if found != checksum:
         part.unlink()
+        name = "" if ":" in checksum else "SHA-256 "
         raise StageError(
-            f"{url} has the SHA-256 {found}, not {sha256}: it is damaged or another file. It was deleted; "
-            "try again, or pass another --mirror"
+            f"{url} has the {name}{found}, not {checksum}: it is damaged or another file. It was deleted; "
+            f"try again, or pass another --mirror (one of other files needs a {SUMS})"
         )
     os.replace(part, target)
     return target
+
+
+def _checksum(path: Path, like: str) -> str:
+    """The checksum of a file, of the kind that `like` is."""
+    kind = like.rpartition(":")[0]
+    return f"{kind}:{digest(path, kind)}" if kind else digest(path)
 
 
 def _inside(mirror: str, name: str) -> str:
@@ -119,3 +131,48 @@ def unpack(archive: Path, member: str, target: Path, limit: int) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def untar(archive: Path, members: Mapping[str, Path], limit: int) -> set[str]:
+    """Write those of `members` that a tar archive holds, each to its own path; the names of those it holds.
+
+    Other members are passed over, so that nothing in the archive decides where a file is written. Of members
+    with one name the first is taken. Raises StageError, and writes none, where the archive is damaged or a
+    member is no plain file or has more than `limit` bytes.
+    """
+    parts: dict[str, Path] = {}
+    try:
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                name = member.name.removeprefix("./")
+                if name in members and name not in parts:
+                    parts[name] = members[name].with_name(members[name].name + ".part")
+                    _write_member(archive, opened, member, parts[name], limit)
+            while opened.fileobj and opened.fileobj.read(BLOCK):
+                pass  # gzip's checksum comes last
+        for name, part in parts.items():
+            os.replace(part, members[name])
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = str(error).split(":\n")[0]  # not what tarfile says of each compression
+        raise StageError(
+            f"{archive} is damaged ({reason}); delete it to download again, or pass another --mirror"
+        ) from None
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return set(parts)
+
+
+def _write_member(
+    archive: Path, opened: tarfile.TarFile, member: tarfile.TarInfo, target: Path, limit: int
+) -> None:
+    source = opened.extractfile(member) if member.isfile() else None
+    if source is None:
+        raise StageError(f"{member.name} in {archive} is no plain file; pass another --mirror")
+    if member.size > limit:
+        raise StageError(
+            f"{member.name} in {archive} has {member.size:,} bytes, more than the {limit:,} expected; "
+            "pass another --mirror"
+        )
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file, BLOCK)

@@ -20,10 +20,10 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's bytes."""
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """The SHA-256, or another digest, of a file's bytes."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def fingerprint(settings: Any) -> str:
