@@ -60,5 +60,5 @@ class GatedCrossAttention(nn.Module):
         weights = attention_weights(self.attention_fn, query, source.key, bias, forbidden, count)
         attended = self.attention_dropout(weights) @ self.hidden_dropout(source.value)
         h = self.dropout(self.activation(self.h_proj(F.silu(r) * attended)))
-        out = torch.addcmul(x, torch.sigmoid(u), h - x)
+        out = torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
         return (out if self.pre_norm else self.norm(out)), weights

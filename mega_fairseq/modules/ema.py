@@ -57,7 +57,7 @@ class MultiHeadEMA(nn.Module):
             full = at_least_float32(x)
             inputs = full if padding is None else full.masked_fill(padding.unsqueeze(-1), 0.0)
             averaged, after = self._both_ways(inputs) if self.bidirectional else self._causal(inputs, state)
-            return F.silu(averaged + full * at_least_float32(self.omega)).type_as(x), after
+            return F.silu(torch.addcmul(averaged, full, at_least_float32(self.omega))).type_as(x), after
 
     def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
         if state is None and x.size(1) <= BLOCK:

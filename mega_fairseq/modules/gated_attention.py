@@ -63,7 +63,7 @@ class GatedAttention(nn.Module):
         query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
         attended, cache = self._attend(query, key, self.hidden_dropout(value), padding, state)
         h = self.dropout(self.activation(c + self.h_proj(F.silu(r) * attended)))
-        out = torch.addcmul(x, torch.sigmoid(u), h - x)
+        out = torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
         out = out if self.pre_norm else self.norm(out)
         if state is None:
             return out, None

@@ -30,13 +30,16 @@ def attention_weights(
     """
     divisor = query.size(-1) ** 0.5 if function == "softmax" else count
     scaled = (at_least_float32(query) / divisor).type_as(query)
-    scores = at_least_float32(scaled @ key.transpose(-1, -2)) + at_least_float32(bias)
+    bias = at_least_float32(bias)
+    if function == "softmax" and forbidden is not None:
+        bias = bias.masked_fill(forbidden, torch.finfo(bias.dtype).min / 2)  # the sum with a score is finite
+    scores = at_least_float32(scaled @ key.transpose(-1, -2)) + bias
     if function == "softmax":
-        if forbidden is not None:
-            scores = scores.masked_fill(forbidden, torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=-1)
-    else:
-        weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
+        if forbidden is not None and forbidden.dim() > 2:  # of padding: a row may have no permitted key
+            weights = weights.masked_fill(forbidden, 0.0)
+        return weights.type_as(query)
+    weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
     if forbidden is not None:
         weights = weights.masked_fill(forbidden, 0.0)
     return weights.type_as(query)

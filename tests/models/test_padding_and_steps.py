@@ -47,7 +47,7 @@ def identifier(variant):
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=identifier)
 def test_steps_equal_forward_alone_and_padded(variant):
-    model = spread(build_nmt({**SIZES, **variant}))
+    model = spread(build_nmt({**SIZES, **variant})).double()
     rows = [[5, 9, 7, 11, 23, 8, 30, 14, EOS], [6, EOS], [17, 12, 40, 33, EOS]]
     target = torch.tensor([[EOS, 4, 8, 15, 16, 23, 42, 7, 9, 11, 13]])
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_steps_equal_forward_alone_and_padded(variant):
         for left in (False, True):
             tokens, lengths = collate(rows, left)
             whole, extra = model(tokens, lengths, target.expand(3, -1))
-            torch.testing.assert_close(whole, torch.cat(alone), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(whole, torch.cat(alone), atol=1e-10, rtol=1e-9)
             weights = extra["attn"][0]
             assert not weights.masked_select(tokens.eq(PAD).unsqueeze(1)).any()
             encoded, state = model.encoder(tokens, lengths), {}
@@ -63,7 +63,7 @@ def test_steps_equal_forward_alone_and_padded(variant):
                 model.decoder(target[:, : i + 1].expand(3, -1), encoded, state)[0]
                 for i in range(target.size(1))
             ]
-            torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-10, rtol=1e-9)
 
 
 @given(
