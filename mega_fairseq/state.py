@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -31,14 +32,48 @@ class CarriedEMA:
         self.layers: list[EMAState] | None = None
 
 
+class _Room:
+    """Storage for keys (B, T, Z) and values (B, T, width), of which the first `filled` positions are taken."""
+
+    def __init__(self, key: Tensor, value: Tensor, rows: int, positions: int):
+        self.key, self.value = (t.new_empty(rows, positions, t.size(2)) for t in (key, value))
+        self.filled = 0
+
+    def state(self, filled: int) -> "AttentionState":
+        self.filled = filled
+        return AttentionState(self.key[:, :filled], self.value[:, :filled], self)
+
+
 class AttentionState(NamedTuple):
     """Keys (B, T, Z) and values (B, T, width) of the running chunk, or of the whole source."""
 
     key: Tensor
     value: Tensor
+    room: _Room | None = None
+
+    def append(self, key: Tensor, value: Tensor) -> "AttentionState":
+        """With the keys and values that follow.
+
+        Where no gradient is needed they are written behind the others, into room that doubles when it is used
+        up; a state that was continued before is copied, so that it may be continued twice.
+        """
+        if torch.is_grad_enabled():
+            return AttentionState(torch.cat([self.key, key], 1), torch.cat([self.value, value], 1))
+        length, total, room = self.key.size(1), self.key.size(1) + key.size(1), self.room
+        if room is None or room.filled != length or total > room.key.size(1):
+            room = _Room(key, value, key.size(0), 2 * total)
+            room.key[:, :length], room.value[:, :length] = self.key, self.value
+        room.key[:, length:total], room.value[:, length:total] = key, value
+        return room.state(total)
 
     def reorder(self, order: Tensor) -> "AttentionState":
-        return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
+        if self.room is None:
+            return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
+        room = _Room(self.key, self.value, len(order), self.room.key.size(1))
+        state = room.state(self.key.size(1))
+        torch.index_select(self.key, 0, order, out=state.key)  # once, not a second time into the room
+        torch.index_select(self.value, 0, order, out=state.value)
+        return state
 
 
 class LayerState(NamedTuple):
@@ -49,11 +84,11 @@ class LayerState(NamedTuple):
     attention: AttentionState | None = None
     cross: AttentionState | None = None
 
-    def reorder(self, order: Tensor) -> "LayerState":
-        """Rows of the batch in a new order (a LongTensor of row numbers)."""
+    def reorder(self, order: Tensor, same_source: bool = False) -> "LayerState":
+        """Rows of the batch in a new order (a LongTensor of row numbers); same_source: each keeps its source."""
         return LayerState(
             self.position,
             self.ema.reorder(order),
             self.attention and self.attention.reorder(order),
-            self.cross and self.cross.reorder(order),
+            self.cross if same_source else self.cross and self.cross.reorder(order),
         )

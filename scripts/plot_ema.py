@@ -24,7 +24,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 import mega_fairseq  # noqa: F401  (lets fairseq load checkpoints safely, and say what is wrong with one)
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.ops.ema import ema_coefficients
+from mega_fairseq.ops.ema import ema_coefficients, log_decay
 
 Averages = dict[str, dict[int, MultiHeadEMA]]  # encoder, decoder -> layer, from 1
 
@@ -110,8 +110,8 @@ def chosen(averages: Averages, layers: list[int] | None) -> Averages:
 
 def time_scales(average: MultiHeadEMA) -> list[np.ndarray]:
     """-1/ln q (D, N) in tokens of each direction."""
-    _, log_q = ema_coefficients(average.alpha, average.delta)
-    return [scales.numpy() for scales in (-1 / log_q).chunk(2 if average.bidirectional else 1)]
+    _, damping = ema_coefficients(average.alpha, average.delta)
+    return [scales.numpy() for scales in (-1 / log_decay(damping)).chunk(2 if average.bidirectional else 1)]
 
 
 def responses(average: MultiHeadEMA, taps: int) -> tuple[np.ndarray, np.ndarray]:

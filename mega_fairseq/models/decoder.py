@@ -107,6 +107,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
         out = self._walk(x, padding, states, source, source_padding, layer, return_all_hiddens)
         if incremental_state is not None:
             self.set_incremental_state(incremental_state, "layers", out.states)
+            if encoder_out is not None:
+                self.set_incremental_state(incremental_state, "sentences", encoder_out["sentences"][0])
         elif carried is not None:
             carried.layers = [state.ema.detach() for state in out.states]
         x, weights = out.x, out.weights
@@ -175,9 +177,12 @@ class MegaDecoder(FairseqIncrementalDecoder):
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose."""
         states = self.get_incremental_state(incremental_state, "layers")
-        if states and not torch.equal(new_order, torch.arange(_rows(states), device=new_order.device)):
-            states = [state.reorder(new_order) for state in states]
-            self.set_incremental_state(incremental_state, "layers", states)
+        if not states or torch.equal(new_order, torch.arange(_rows(states), device=new_order.device)):
+            return
+        sentences = self.get_incremental_state(incremental_state, "sentences")
+        same = sentences is not None and torch.equal(sentences[new_order], sentences)
+        states = [state.reorder(new_order, same) for state in states]
+        self.set_incremental_state(incremental_state, "layers", states)
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

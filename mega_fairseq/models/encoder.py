@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ class MegaEncoder(FairseqEncoder):
 
         Returns fairseq's dict of lists: encoder_out and encoder_states (L, B, D), encoder_padding_mask
         (B, L), encoder_embedding (B, L, D), src_tokens, src_lengths. Padding is moved behind each sentence;
-        `left_pads` (B,) holds how many positions, where there are any.
+        `left_pads` (B,) holds how many positions, where there are any. `sentences` (B,) numbers the rows.
         """
         tokens, left_pads = right_align(src_tokens, self.padding_idx)
         if token_embeddings is not None and left_pads is not None:
@@ -53,12 +54,16 @@ class MegaEncoder(FairseqEncoder):
             "src_tokens": [],
             "src_lengths": [(~mask).sum(1, keepdim=True).int()],
             "left_pads": [] if left_pads is None else [left_pads],
+            "sentences": [torch.arange(len(tokens), device=tokens.device)],
         }
 
     def reorder_encoder_out(
         self, encoder_out: dict[str, list[Tensor]], new_order: Tensor
     ) -> dict[str, list[Tensor]]:
-        """Rows of the batch in a new order."""
+        """Rows of the batch in a new order; the same tensors where beams of one sentence change places."""
+        sentences = encoder_out["sentences"][0]
+        if len(new_order) == len(sentences) and torch.equal(sentences[new_order], sentences):
+            return encoder_out
         return {
             name: [tensor.index_select(BATCH_DIM.get(name, 0), new_order) for tensor in tensors]
             for name, tensors in encoder_out.items()

@@ -83,8 +83,8 @@ class MultiHeadEMA(nn.Module):
 
     def coefficients(self) -> Coefficients:
         """Of all channels, float32."""
-        a, log_q = ema_coefficients(self.alpha, self.delta)
-        return Coefficients(a, log_q, at_least_float32(self.beta), at_least_float32(self.eta))
+        a, damping = ema_coefficients(self.alpha, self.delta)
+        return Coefficients(a, damping, at_least_float32(self.beta), at_least_float32(self.eta))
 
     def kernel(self, length: int) -> Tensor:
         """The first taps (channels, length) of the EMA, 0 beyond the truncation; float32."""

@@ -76,11 +76,11 @@ class GatedAttention(nn.Module):
         """Attention of new queries to the cached keys of the running chunk and to the new ones."""
         if not self.causal:
             return self._attend_chunks(query, key, value, padding), None
-        cached = 0
+        cached, cache = 0, AttentionState(key, value)
         if state is not None and state.attention is not None:
             cached = state.attention.key.size(1)
-            key = torch.cat([state.attention.key, key], dim=1)
-            value = torch.cat([state.attention.value, value], dim=1)
+            cache = state.attention.append(key, value)
+        key, value, _ = cache
         length, total = query.size(1), key.size(1)
         size = self.chunk_size if self.chunk_size > 0 else total
         head = min(length, size - cached)  # queries that complete the running chunk
@@ -92,8 +92,10 @@ class GatedAttention(nn.Module):
             out = torch.cat([first, rest], dim=1)
         else:
             out = self._attend_chunks(query, key, value, None)
-        kept = total % size if self.chunk_size > 0 else total
-        return out, AttentionState(key[:, total - kept :], value[:, total - kept :])
+        if total >= size and self.chunk_size > 0:  # a new chunk has begun
+            kept = total % size
+            cache = AttentionState(key[:, total - kept :], value[:, total - kept :])
+        return out, cache
 
     def _attend_chunks(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
         length = query.size(1)
@@ -115,5 +117,7 @@ class GatedAttention(nn.Module):
         else:
             forbidden, count = None, torch.tensor(columns, device=query.device)
         bias = self.bias(rows, columns, offset)
-        weights = attention_weights(self.attention_fn, query, key, bias, forbidden, count)
+        weights = attention_weights(
+            self.attention_fn, query, key, bias, forbidden, count, every_row=self.causal
+        )
         return self.attention_dropout(weights) @ value

@@ -19,12 +19,19 @@ def causal_mask(rows: int, columns: int, device: torch.device) -> Tensor:
 
 
 def attention_weights(
-    function: str, query: Tensor, key: Tensor, bias: Tensor, forbidden: Tensor | None, count: Tensor
+    function: str,
+    query: Tensor,
+    key: Tensor,
+    bias: Tensor,
+    forbidden: Tensor | None,
+    count: Tensor,
+    every_row: bool = False,
 ) -> Tensor:
     """A = f(Q, K, bias): (..., rows, columns), 0 for forbidden keys and for queries without any.
 
     query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns); forbidden: boolean, True = may not
-    attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax.
+    attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax;
+    every_row: each query has a permitted key.
     The product is scaled before, so that it stays within float16; what follows is computed in float32 at
     least, and returned in the query's dtype.
     """
@@ -36,11 +43,9 @@ def attention_weights(
     scores = at_least_float32(scaled @ key.transpose(-1, -2)) + bias
     if function == "softmax":
         weights = torch.softmax(scores, dim=-1)
-        if forbidden is not None and forbidden.dim() > 2:  # of padding: a row may have no permitted key
-            weights = weights.masked_fill(forbidden, 0.0)
-        return weights.type_as(query)
-    weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
-    if forbidden is not None:
+    else:
+        weights = _squared_relu(scores) if function == "relu2" else _laplace(scores)
+    if forbidden is not None and not (every_row and function == "softmax"):
         weights = weights.masked_fill(forbidden, 0.0)
     return weights.type_as(query)
 

@@ -22,14 +22,18 @@ MAX_DAMPING = 1.0 - 2.0**-24
 
 
 def ema_coefficients(alpha: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """Input gate a = sigmoid(alpha) and log(q), q = 1 - a * sigmoid(delta) (Mega, eq. 2).
+    """Input gate a = sigmoid(alpha) and damping 1 - q = a * sigmoid(delta) (Mega, eq. 2).
 
-    alpha, delta: (D, N) logits of any dtype. Both results are (D, N), float32 at least; the logarithm
-    keeps slow decays exact, where q itself would round.
+    alpha, delta: (D, N) logits of any dtype. Both results are (D, N), float32 at least; the damping keeps
+    slow decays exact, where q itself would round.
     """
     a = torch.sigmoid(at_least_float32(alpha))
-    damping = a * torch.sigmoid(at_least_float32(delta))
-    return a, torch.log1p(-damping.clamp(max=MAX_DAMPING))
+    return a, a * torch.sigmoid(at_least_float32(delta))
+
+
+def log_decay(damping: Tensor) -> Tensor:
+    """log(q), finite where q would round to 0."""
+    return torch.log1p(-damping.clamp(max=MAX_DAMPING))
 
 
 def decay_powers(log_q: Tensor, length: int) -> Tensor:
@@ -50,12 +54,16 @@ def ema_kernel(log_q: Tensor, weight: Tensor, length: int) -> Tensor:
 
 
 class Coefficients(NamedTuple):
-    """a, log(q), beta and eta of an EMA in one direction, each (D, N), float32 at least."""
+    """a, 1 - q, beta and eta of an EMA in one direction, each (D, N), float32 at least."""
 
     a: Tensor
-    log_q: Tensor
+    damping: Tensor
     beta: Tensor
     eta: Tensor
+
+    @property
+    def log_q(self) -> Tensor:
+        return log_decay(self.damping)
 
     @property
     def gain(self) -> Tensor:
@@ -171,8 +179,7 @@ def _add_states(
 
     flat: (D, B M, T) inputs; h: (B, D, N) before the first block; reverse: from right to left.
     """
-    block = flat.size(-1)
-    powers = decay_powers(c.log_q, block + 1)
+    powers = decay_powers(c.log_q, flat.size(-1) + 1)
     into, out = powers[:, :, :-1] * c.gain.unsqueeze(-1), powers[:, :, 1:] * c.readout.unsqueeze(-1)
     into, out = (into, out.flip(-1)) if reverse else (into.flip(-1), out)
     added = (flat @ into.transpose(1, 2)).unflatten(1, (batch, -1))
@@ -195,9 +202,10 @@ def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tenso
     y = flat @ _matrix(c.kernel(block))
     border = _add_states(y, flat, c, batch, h)[:, :, -1]  # (D, B, N)
     rest = (length - 1) % block + 1  # inputs of the last block
-    into = decay_powers(c.log_q, rest).flip(-1) * c.gain.unsqueeze(-1)
+    log_q = c.log_q
+    into = decay_powers(log_q, rest).flip(-1) * c.gain.unsqueeze(-1)
     last = flat.unflatten(1, (batch, -1))[:, :, -1, :rest] @ into.transpose(1, 2)
-    after = torch.addcmul(last, torch.exp(rest * c.log_q).unsqueeze(1), border)
+    after = torch.addcmul(last, torch.exp(rest * log_q).unsqueeze(1), border)
     return _channels_last(y, batch, length), after.transpose(0, 1)
 
 
@@ -216,7 +224,7 @@ def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> T
 
 def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
     """`ema_scan` of one input, x (B, 1, D), after state h (B, D, N)."""
-    h = torch.addcmul(c.gain * x.transpose(1, 2), c.log_q.exp(), h)
+    h = torch.addcmul(torch.addcmul(h, c.damping, h, value=-1), c.gain, x.transpose(1, 2))
     return (h * c.readout).sum(-1).unsqueeze(1), h
 
 

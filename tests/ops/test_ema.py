@@ -13,7 +13,6 @@ from mega_fairseq.ops.ema import (
     ema_both_ways,
     ema_coefficients,
     ema_convolve,
-    ema_kernel,
     ema_scan,
     ema_step,
 )
@@ -55,8 +54,7 @@ def test_scan_equals_loop(length, carried):
 def test_truncated_equals_loop(length, taps):
     x, parameters, h = draw(length)
     alpha, delta, beta, eta = parameters
-    a, log_q = ema_coefficients(alpha, delta)
-    kernel = ema_kernel(log_q, eta * a * beta / eta.size(-1) ** 0.5, taps)
+    kernel = coefficients(alpha, delta, beta, eta).kernel(taps)
     expected, _ = naive_ema(x, *parameters, torch.zeros_like(h), truncation=taps)
     torch.testing.assert_close(ema_convolve(x, kernel)[0], expected.float(), **SIZES)
     history, steps = None, []
