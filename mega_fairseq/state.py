@@ -33,7 +33,7 @@ class CarriedEMA:
 
 
 class _Room:
-    """Storage for keys (B, T, Z) and values (B, T, width), of which the first `filled` positions are taken."""
+    """Storage for keys (B, T, Z) and values (B, T, width); the first `filled` positions are taken."""
 
     def __init__(self, key: Tensor, value: Tensor, rows: int, positions: int):
         self.key, self.value = (t.new_empty(rows, positions, t.size(2)) for t in (key, value))
@@ -85,7 +85,10 @@ class LayerState(NamedTuple):
     cross: AttentionState | None = None
 
     def reorder(self, order: Tensor, same_source: bool = False) -> "LayerState":
-        """Rows of the batch in a new order (a LongTensor of row numbers); same_source: each keeps its source."""
+        """Rows of the batch in a new order (a LongTensor of row numbers).
+
+        same_source: each row keeps its source.
+        """
         return LayerState(
             self.position,
             self.ema.reorder(order),
