@@ -1,13 +1,16 @@
 # OpenMP threads wait by spinning for a moment, then sleep (benchmarks/threads.py); your own values win.
 OMP_WAIT_POLICY ?= PASSIVE
 GOMP_SPINCOUNT ?= 1000
-export OMP_WAIT_POLICY GOMP_SPINCOUNT
+# Memory of large tensors stays with the process instead of being mapped, zeroed and unmapped each time.
+MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export OMP_WAIT_POLICY GOMP_SPINCOUNT MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
 
 BIN := .venv/bin
 STAMP := .venv/.installed
 SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
-.PHONY: setup quickstart quickstart-lm test lint format
+.PHONY: setup quickstart quickstart-lm test bench bench-quick lint format
 
 setup: $(STAMP)
 
@@ -37,6 +40,14 @@ quickstart-lm: setup
 test: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+# All speed targets against their baselines; leave the machine alone meanwhile.
+bench: setup
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python benchmarks/lengths.py
+
+bench-quick: setup
+	$(BIN)/python benchmarks/bench.py --quick $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check

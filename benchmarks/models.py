@@ -31,9 +31,8 @@ def build(architecture: str, words: int = 1996, **options: Any) -> torch.nn.Modu
 
 def build_lm(architecture: str, words: int, **options: Any) -> torch.nn.Module:
     """A language model with shared embeddings of words + 4 symbols."""
-    return _build(
-        architecture, words, share_decoder_input_output_embed=True, max_target_positions=1024, **options
-    )
+    limits = {"share_decoder_input_output_embed": True, "max_target_positions": 1024}
+    return _build(architecture, words, **{**limits, **options})
 
 
 def _build(architecture: str, words: int, **options: Any) -> torch.nn.Module:

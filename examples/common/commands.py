@@ -87,5 +87,10 @@ def check(command: list[str], status: int, log: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with threads that wait quietly, unless the user has chosen."""
-    return {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1", **os.environ}
+    """This process's environment with quiet threads and memory that is kept, unless the user has chosen.
+
+    glibc maps the memory of each large tensor anew, which the kernel fills with zeros (benchmarks/README.md).
+    """
+    defaults = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1"}
+    memory = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
+    return {**defaults, **memory, **os.environ}

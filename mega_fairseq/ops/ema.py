@@ -127,10 +127,11 @@ def _matrix(kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
     return toeplitz(taps, length, length)
 
 
-def _running(added: Tensor, decay: Tensor, first: Tensor | None) -> Tensor:
-    """h_0 = first (D, B, N) or 0, h_m = decay h_{m-1} + added_{m-1}: all M of them, (D, B, M, N).
+def _running(added: Tensor, log_decay: Tensor, first: Tensor | None) -> Tensor:
+    """h_0 = first (D, B, N) or 0, h_m = exp(log_decay) h_{m-1} + added_{m-1}: all M of them, (D, B, M, N).
 
     Groups of sqrt(M) are run side by side, then the groups' last ones, which are spread over the next group.
+    A state loses (1 - decay) h: a decay near 1 would round, and M times.
     """
     dim, batch, blocks, n = added.shape
     group = math.isqrt(blocks - 1) + 1
@@ -140,14 +141,17 @@ def _running(added: Tensor, decay: Tensor, first: Tensor | None) -> Tensor:
     flat[:, :, 1:blocks] = added[:, :, :-1]
     if first is not None:
         flat[:, :, 0] = first
-    powers = [decay[:, None, None]]  # (D, 1, 1, N)
+    steps = torch.arange(1, group + 1, device=h.device).unsqueeze(-1)
+    loss = torch.expm1(steps * log_decay[:, None, None, None])  # (D, 1, 1, group, N)
     for i in range(1, group):
-        h[:, :, :, i].addcmul_(powers[0], h[:, :, :, i - 1])
-        powers.append(powers[-1] * powers[0])
+        before = h[:, :, :, i - 1]
+        h[:, :, :, i].add_(before).addcmul_(loss[:, :, :, 0], before)
     for row in range(1, rows):
-        h[:, :, row, -1].addcmul_(powers[-1][:, 0], h[:, :, row - 1, -1])
+        before = h[:, :, row - 1, -1]
+        h[:, :, row, -1].add_(before).addcmul_(loss[:, :, 0, -1], before)
     if rows > 1 and group > 1:
-        h[:, :, 1:, :-1].addcmul_(torch.stack(powers[:-1], dim=3), h[:, :, :-1, -1:])
+        before = h[:, :, :-1, -1:]
+        h[:, :, 1:, :-1].add_(before).addcmul_(loss[:, :, :, :-1], before)
     return flat[:, :, :blocks]
 
 
@@ -155,21 +159,22 @@ class _States(torch.autograd.Function):
     """`_running`, whose gradient is itself in reversed time."""
 
     @staticmethod
-    def forward(ctx: Any, added: Tensor, decay: Tensor, first: Tensor | None) -> Tensor:
-        states = _running(added, decay, first)
-        ctx.save_for_backward(decay, states)
+    def forward(ctx: Any, added: Tensor, log_decay: Tensor, first: Tensor | None) -> Tensor:
+        states = _running(added, log_decay, first)
+        ctx.save_for_backward(log_decay, states)
         ctx.carried = first is not None
         return states
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        decay, states = ctx.saved_tensors
-        added = _running(gradient.flip(2), decay, None).flip(2)
+        log_decay, states = ctx.saved_tensors
+        decay = log_decay.exp()
+        added = _running(gradient.flip(2), log_decay, None).flip(2)
         first = None
         if ctx.carried:
             first = torch.addcmul(gradient[:, :, 0], decay.unsqueeze(1), added[:, :, 0])
-        return added, (added * states).sum((1, 2)), first
+        return added, decay * (added * states).sum((1, 2)), first
 
 
 def _add_states(
@@ -179,12 +184,13 @@ def _add_states(
 
     flat: (D, B M, T) inputs; h: (B, D, N) before the first block; reverse: from right to left.
     """
-    powers = decay_powers(c.log_q, flat.size(-1) + 1)
+    log_q, block = c.log_q, flat.size(-1)
+    powers = decay_powers(log_q, block + 1)
     into, out = powers[:, :, :-1] * c.gain.unsqueeze(-1), powers[:, :, 1:] * c.readout.unsqueeze(-1)
     into, out = (into, out.flip(-1)) if reverse else (into.flip(-1), out)
     added = (flat @ into.transpose(1, 2)).unflatten(1, (batch, -1))
     added = added.flip(2) if reverse else added
-    states = _States.apply(added, powers[:, :, -1], None if h is None else h.transpose(0, 1))
+    states = _States.apply(added, block * log_q, None if h is None else h.transpose(0, 1))
     states = states.flip(2) if reverse else states
     y.baddbmm_(states.flatten(1, 2), out)
     return states

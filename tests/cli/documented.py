@@ -156,6 +156,7 @@ HOW = {
     ),
     "from argparse import Namespace\n": Run("nmt"),
     "python docs/pictures/draw_layer.py": Run("nmt", extra="layer.png", makes="layer.png"),
+    "export MALLOC_MMAP_THRESHOLD_=": Run("nmt"),
     # recipes
     ".venv/bin/python examples/wmt16/prepare.py": Covered(WMT16),
     "examples/wmt16/train.sh $DATA": Covered(WMT16),
