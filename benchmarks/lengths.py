@@ -1,8 +1,9 @@
-"""Time and memory of a decoder layer and of the EMA against length, ours and the textbook's: lengths.json, .png.
+"""Time and memory of a decoder layer and of the EMA against length, ours and the textbook's.
 
-    python benchmarks/lengths.py            # about 5 minutes; --draw only draws lengths.json again
+    python benchmarks/lengths.py            # about 5 minutes; --draw draws lengths.json again
 
-Forward and backward, float32, D 512, N 16, chunk 1,024: medians of 3 rounds, in turn; memory in fresh processes.
+Forward and backward, float32, D 512, N 16, chunk 1,024: medians of 3 rounds, in turn; memory in fresh
+processes. Writes lengths.json and lengths.png.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from measure import interleaved, peak_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-import figures  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import figures
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 LENGTHS = (1024, 2048, 4096, 8192, 16384)

@@ -57,6 +57,8 @@ class AttentionState(NamedTuple):
         Where no gradient is needed they are written behind the others, into room that doubles when it is used
         up; a state that was continued before is copied, so that it may be continued twice.
         """
+        if not self.key.size(1):
+            return AttentionState(key, value)
         if torch.is_grad_enabled():
             return AttentionState(torch.cat([self.key, key], 1), torch.cat([self.value, value], 1))
         length, total, room = self.key.size(1), self.key.size(1) + key.size(1), self.room
