@@ -230,7 +230,7 @@ def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> T
 
 def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
     """`ema_scan` of one input, x (B, 1, D), after state h (B, D, N)."""
-    h = torch.addcmul(torch.addcmul(h, c.damping, h, value=-1), c.gain, x.transpose(1, 2))
+    h = h + torch.addcmul(c.gain * x.transpose(1, 2), c.damping, h, value=-1)  # the change first: it is small
     return (h * c.readout).sum(-1).unsqueeze(1), h
 
 
