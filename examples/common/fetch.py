@@ -124,7 +124,7 @@ def unpack(archive: Path, member: str, target: Path, limit: int) -> Path:
             with part.open("wb") as file:
                 shutil.copyfileobj(source, file, BLOCK)
         os.replace(part, target)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise StageError(
             f"{archive} is damaged or lacks {member} ({error}); delete it to download again"
         ) from None
