@@ -21,6 +21,15 @@ _NODES = [
     base.Metadata,
     *(node for node in vars(nodes).values() if isinstance(node, type) and issubclass(node, nodes.ValueNode)),
 ]
+# Modules that eval() what may be a checkpoint's.
+EVALUATING = """
+    utils optim.adam optim.cpu_adam optim.adamax optim.adafactor optim.fused_lamb criterions.ctc
+    models.transformer_lm models.lightconv_lm models.fconv models.fconv_lm models.fconv_self_att
+    models.wav2vec.wav2vec models.wav2vec.wav2vec2 models.hubert.hubert
+    models.multires_hubert.multires_hubert models.speech_to_text.s2t_wav_transformer
+    data.audio.raw_audio_dataset
+"""
+LONGEST = 10_000  # list that an expression may make
 _BUILTINS = [bool, bytearray, bytes, complex, dict, float, frozenset, int, list, set, slice, str, tuple]
 
 
@@ -58,12 +67,11 @@ def allow() -> None:
 
 
 def read_literals_only() -> None:
-    """utils.py, optim/*.py and models/*_lm.py eval() strings, some of them from a checkpoint's configuration.
+    """fairseq's options, optimizers, criteria and models eval() strings, some of them from a checkpoint.
 
-    They get an eval that reads literals. Models configured by expressions (fconv, wav2vec) keep theirs.
+    They get an eval that reads literals, and sums and multiples of lists, as fconv and wav2vec write them.
     """
-    users = "utils optim.adam optim.cpu_adam optim.adamax optim.adafactor optim.fused_lamb"
-    for name in f"{users} models.transformer_lm models.lightconv_lm".split():
+    for name in EVALUATING.split():
         module = sys.modules.get(f"fairseq.{name}")
         if module is not None:
             module.eval = _literal  # type: ignore[attr-defined]
@@ -73,6 +81,21 @@ def _literal(text: str) -> Any:
     if not isinstance(text, str):
         raise TypeError(f"expected a string, got {text!r}")
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError) as error:
-        raise ValueError(f"expected a literal such as 5e-4 or (0.9, 0.98), got {text!r}") from error
+        return _value(ast.parse(text.lstrip(), mode="eval").body)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError(f"expected a literal such as 5e-4 or (0.9, 0.98), got {text[:80]!r}") from error
+
+
+def _value(node: ast.expr) -> Any:
+    """`[(512, 3)] * 2 + [(4, 1)]` and the like; else a literal."""
+    if isinstance(node, ast.List | ast.Tuple):
+        values = [_value(element) for element in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Mult):
+        return ast.literal_eval(node)
+    left, right = _value(node.left), _value(node.right)
+    if isinstance(node.op, ast.Add):
+        return left + right
+    if not isinstance(left, list | tuple) or len(left) * right > LONGEST:
+        raise ValueError("no multiple of a list, or a long one")
+    return left * right

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 import mega_fairseq  # noqa: F401
-from mega_fairseq.compat.checkpoints import CheckpointError, explained
+from mega_fairseq.compat import untrusted
+from mega_fairseq.compat.checkpoints import FOREIGN, CheckpointError, explained, one_line
 from mega_fairseq.models.interop import from_reference, to_reference
 
 
@@ -42,18 +43,18 @@ def main(argv: list[str] | None = None) -> int:
 def convert(source: Path, target: Path, reverse: bool) -> None:
     """Raises OSError or CheckpointError, naming the file; then `target` is as it was."""
     with explained(str(source), "IN"), source.open("rb") as file:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        checkpoint = untrusted.load(file)
     if target.exists() and target.samefile(source):
         raise CheckpointError(f"OUT {target} is IN; give the converted checkpoint another name")
     try:
         if not isinstance(checkpoint, dict):
             raise ValueError(f"it holds a {type(checkpoint).__name__}")
         converted = (to_reference if reverse else from_reference)(checkpoint)
-    except ValueError as error:
+    except FOREIGN as error:
         wanted, other = ("ours", "without") if reverse else ("the reference", "with")
         raise CheckpointError(
-            f"cannot convert {source}: {error}. Give a checkpoint of {wanted}; the other way goes {other} "
-            "--reverse"
+            f"cannot convert {source}: {one_line(error)}. Give a checkpoint of {wanted}; the other way goes "
+            f"{other} --reverse"
         ) from error
     part = target.with_name(f"{target.name}.part")
     try:

@@ -78,11 +78,16 @@ def read_averages(path: Path) -> Averages:
                     f"{path}: the EMA of {stack} layer {layer} is not finite, so training diverged; take an "
                     "earlier checkpoint"
                 )
-    truncation = _truncation(state)
-    return {
-        stack: {layer: _average(parameters, truncation) for layer, parameters in sorted(layers.items())}
-        for stack, layers in sorted(found.items(), reverse=True)
-    }
+    try:
+        truncation = _truncation(state)
+        return {
+            stack: {layer: _average(parameters, truncation) for layer, parameters in sorted(layers.items())}
+            for stack, layers in sorted(found.items(), reverse=True)
+        }
+    except (AttributeError, LookupError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: its EMA's tensors do not fit each other; take another checkpoint"
+        ) from error
 
 
 def _truncation(state: dict) -> int | None:
@@ -93,9 +98,10 @@ def _truncation(state: dict) -> int | None:
 
 def _average(parameters: dict[str, torch.Tensor], truncation: int | None) -> MultiHeadEMA:
     (channels, ndim), dim = parameters["alpha"].shape, len(parameters["omega"])
-    average = MultiHeadEMA(dim, ndim, bidirectional=channels == 2 * dim, truncation=truncation)
-    average.load_state_dict(parameters)
-    return average.requires_grad_(False)
+    with torch.device("meta"):  # whatever sizes the file tells
+        average = MultiHeadEMA(dim, ndim, bidirectional=channels == 2 * dim, truncation=truncation)
+    average.load_state_dict(parameters, assign=True)
+    return average.float().requires_grad_(False)
 
 
 def chosen(averages: Averages, layers: list[int] | None) -> Averages:

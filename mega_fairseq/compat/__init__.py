@@ -35,4 +35,5 @@ def apply() -> None:
     safe_types.allow()
     data.restore_numpy_names()
     safe_types.read_literals_only()
+    checkpoints.check_what_is_loaded()
     registry.put_in_place()

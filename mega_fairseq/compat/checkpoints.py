@@ -6,15 +6,25 @@ import os
 import pickle
 import re
 import shutil
+import types
+import zipfile
 from collections.abc import Iterator
 
+import torch
 from fairseq import checkpoint_utils, file_io
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
+from mega_fairseq.compat import untrusted
 from mega_fairseq.compat.registry import repairs
 
+SPARE = 10_000_000  # numbers that a model may have beyond its checkpoint's, which then tells what differs
 MISFIT = "Error(s) in loading state_dict"
+# What a file that is no checkpoint, or whose configuration is none, leads to.
+FOREIGN = (EOFError, LookupError, RuntimeError, TypeError, AttributeError, ValueError, AssertionError)
+FOREIGN += (ImportError, MemoryError, OverflowError, zipfile.BadZipFile, OmegaConfBaseException)
 
 
 class CheckpointError(RuntimeError):
@@ -42,7 +52,11 @@ def explained(path: str, flag: str = "--path or --restore-file") -> Iterator[Non
             "code. Use a checkpoint that fairseq wrote, or, if you trust this type, allow it with "
             "torch.serialization.add_safe_globals."
         ) from error
-    except (EOFError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except untrusted.Untrusted as error:
+        raise CheckpointError(
+            f"refused to load {path}: {error}. Use a checkpoint that fairseq wrote."
+        ) from error
+    except FOREIGN as error:
         raise CheckpointError(_unreadable(path, error)) from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
@@ -57,20 +71,85 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
         return original(path, *args, **kwargs)
 
 
+def check_what_is_loaded() -> None:
+    """checkpoint_utils.py makes a configuration of what torch.load returns; its torch here looks first."""
+    if not isinstance(checkpoint_utils.torch, _CheckingTorch):
+        checkpoint_utils.torch = _CheckingTorch("torch")
+
+
+class _CheckingTorch(types.ModuleType):
+    load = staticmethod(untrusted.load)
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
 @repairs(checkpoint_utils, "load_model_ensemble_and_task")
 def explain_other_models(original, filenames, *args, **kwargs):
-    """checkpoint_utils.py names no flag for an absent file, and lists every tensor that does not fit."""
+    """checkpoint_utils.py names no flag for an absent file, lists every tensor that does not fit, and builds
+    a model of any size that a file asks for.
+    """
+    read = checkpoint_utils.load_checkpoint_to_cpu
+
+    def read_and_fit(path, *arguments, **options):
+        state = read(path, *arguments, **options)
+        _check_size(path, state)
+        return state
+
+    checkpoint_utils.load_checkpoint_to_cpu = read_and_fit
     try:
         return original(filenames, *args, **kwargs)
+    except (CheckpointError, FileNotFoundError):
+        raise
     except OSError as error:
         text, _, path = str(error).partition(" not found: ")
         if text != "Model file":
             raise
         raise FileNotFoundError(f"there is no checkpoint {path}; check --path") from error
-    except RuntimeError as error:
-        if MISFIT not in str(error):
-            raise
-        raise CheckpointError(f"cannot load {' or '.join(filenames)}: {_misfit(str(error))}") from error
+    except FOREIGN as error:
+        text = _misfit(str(error)) if MISFIT in str(error) else one_line(error)
+        names = map(os.path.basename if text.startswith("cannot use ") else str, filenames)  # names another
+        raise CheckpointError(f"cannot load {' or '.join(names)}: {text}") from error
+    finally:
+        checkpoint_utils.load_checkpoint_to_cpu = read
+
+
+def _check_size(path: str, state: dict) -> None:
+    """Raises CheckpointError where a mega model, described without memory, is far larger than its tensors.
+
+    What differs by less is told as it is loaded.
+    """
+    from mega_fairseq.models import interop  # which needs what compat repairs
+
+    options, tensors = state["cfg"]["model"], state["model"]
+    name = str(options.get("_name") if hasattr(options, "get") else getattr(options, "_name", None))
+    if not name.startswith(("mega_nmt", "mega_lm")) or "fsdp_metadata" in state:
+        return
+    layers = max(int(options.get(f"{side}_layers") or 0) for side in ("encoder", "decoder"))
+    if layers > len(tensors):
+        raise CheckpointError(
+            f"cannot load {path}: its configuration asks for {layers:,} layers and it holds "
+            f"{len(tensors):,} tensors; use another checkpoint"
+        )
+    options = OmegaConf.create(OmegaConf.to_container(options))
+    with open_dict(options):
+        options.encoder_embed_path = options.decoder_embed_path = None  # the vectors are in the checkpoint
+    try:
+        size = sum(tensor.numel() for tensor in interop.described(options, tensors).values())
+    except FOREIGN as error:
+        raise CheckpointError(f"cannot load {path}: {one_line(error)}; use another checkpoint") from error
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if size > 2 * held + SPARE:
+        raise CheckpointError(
+            f"cannot load {path}: its configuration describes a model of {size:,} numbers and it holds "
+            f"{held:,}; use another checkpoint"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, with its type where that tells more."""
+    text = str(error).strip().split("\n")[0] or "no more is known"
+    return text if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {text}"
 
 
 def _misfit(text: str) -> str:
@@ -100,6 +179,8 @@ def _unreadable(path: str, error: Exception) -> str:
     # torch begins with advice to turn its safe loading off, which is no remedy
     text = str(error).rpartition("error: ")[2].strip() or "the file is empty"
     reason = re.split(r"\.\s|\n", text)[0].rstrip(".")
+    if "weights_only" in reason:
+        reason = "a format that cannot be read safely"
     return (
         f"cannot read {path} as a fairseq checkpoint ({type(error).__name__}: {reason}); it may be truncated "
         "or of another kind. Use another checkpoint of that folder, or delete this one to start again."

@@ -32,7 +32,7 @@ def build_embedding(dictionary: Any, dim: int, path: str | None = None) -> nn.Em
         raise ValueError(
             f"cannot use {path} of --encoder-embed-path/--decoder-embed-path "
             f"({type(error).__name__}: {error}); give a text file with a header, then lines of a word and "
-            f"{dim} numbers, or, for a trained model, --model-overrides with None in the path's place"
+            f"{dim} numbers, or, for a trained model, None by --model-overrides"
         ) from error
     return embedding
 

@@ -161,17 +161,23 @@ def _arguments(cfg: Any, name: str) -> Namespace:
 
 def check_fit(cfg: Any, state: dict[str, Tensor]) -> None:
     """Raises ValueError where the tensors are not those of the model that cfg describes."""
+    shapes, wanted = (
+        {name: tuple(t.shape) for name, t in tensors.items()} for tensors in (state, described(cfg, state))
+    )
+    for name in [*wanted, *shapes]:
+        here, there = (f"of shape {known[name]}" if name in known else "absent" for known in (shapes, wanted))
+        if here != there:
+            raise ValueError(f"its tensors and its args differ: {name} is {here}, by its args {there}")
+
+
+def described(cfg: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, without memory, of the model that cfg describes, with the vocabulary of `state`."""
     family = MegaNMT if str(cfg._name).startswith("mega_nmt") else MegaLM
     target = _vocabulary(state, "decoder")
     source = target if family is MegaLM or cfg.share_all_embeddings else _vocabulary(state, "encoder")
     task = SimpleNamespace(source_dictionary=source, target_dictionary=target)
     with torch.device("meta"):
-        built = family.build_model(cfg, task).state_dict()
-    shapes, wanted = ({name: tuple(t.shape) for name, t in tensors.items()} for tensors in (state, built))
-    for name in [*wanted, *shapes]:
-        here, there = (f"of shape {known[name]}" if name in known else "absent" for known in (shapes, wanted))
-        if here != there:
-            raise ValueError(f"its tensors and its args differ: {name} is {here}, by its args {there}")
+        return family.build_model(cfg, task).state_dict()
 
 
 def _vocabulary(state: dict[str, Tensor], side: str) -> Dictionary:
