@@ -1,10 +1,7 @@
 # OpenMP threads wait by spinning for a moment, then sleep (benchmarks/threads.py); your own values win.
 OMP_WAIT_POLICY ?= PASSIVE
 GOMP_SPINCOUNT ?= 1000
-# Memory of large tensors stays with the process instead of being mapped, zeroed and unmapped each time.
-MALLOC_MMAP_THRESHOLD_ ?= 4294967296
-MALLOC_TRIM_THRESHOLD_ ?= 8589934592
-export OMP_WAIT_POLICY GOMP_SPINCOUNT MALLOC_MMAP_THRESHOLD_ MALLOC_TRIM_THRESHOLD_
+export OMP_WAIT_POLICY GOMP_SPINCOUNT
 
 BIN := .venv/bin
 STAMP := .venv/.installed

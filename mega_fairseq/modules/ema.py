@@ -54,39 +54,47 @@ class MultiHeadEMA(nn.Module):
         Returns the output (B, L, D) in x's dtype and the state after x, None where none was given.
         """
         with torch.autocast(x.device.type, enabled=False):
-            full = at_least_float32(x)
-            inputs = full if padding is None else full.masked_fill(padding.unsqueeze(-1), 0.0)
-            averaged, after = self._both_ways(inputs) if self.bidirectional else self._causal(inputs, state)
-            return F.silu(torch.addcmul(averaged, full, at_least_float32(self.omega))).type_as(x), after
+            inputs = full = at_least_float32(x)
+            if padding is not None:
+                inputs = full.masked_fill(padding.unsqueeze(-1), 0.0)
+            y, after = self._both_ways(inputs) if self.bidirectional else self._causal(inputs, state)
+            if padding is not None:  # a pad injects nothing, but has its own part of its output
+                y = torch.addcmul(y, full - inputs, at_least_float32(self.omega))
+            return F.silu(y).type_as(x), after
 
     def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
+        c = self.coefficients()[0]
         if state is None and x.size(1) <= BLOCK:
-            return ema_block(x, self.kernel(x.size(1))), None
+            return ema_block(x, self.taps(c, x.size(1))), None
         memory = state and state.memory
         if self.truncation is not None:
-            y, memory = ema_convolve(x, self.kernel(self.truncation), memory)
+            y, memory = ema_convolve(x, c.kernel(self.truncation), memory)
         elif memory is not None and x.size(1) == 1:
-            y, memory = ema_step(x, self.coefficients(), memory)
+            y, memory = ema_step(x, c, memory)
         else:
-            y, memory = ema_scan(x, self.coefficients(), memory)
+            y, memory = ema_scan(x, c, memory)
         return y, None if state is None else EMAState(memory)
 
     def _both_ways(self, x: Tensor) -> tuple[Tensor, None]:
+        forward, backward = self.coefficients()
         if x.size(1) <= BLOCK:
-            return ema_block(x, *self.kernel(x.size(1)).chunk(2)), None
+            return ema_block(x, *(self.taps(c, x.size(1)) for c in (forward, backward))), None
         if self.truncation is None:
-            parts = zip(*(parameter.chunk(2) for parameter in self.coefficients()), strict=True)
-            return ema_both_ways(x, *(Coefficients(*part) for part in parts)), None
-        y, _ = ema_convolve(torch.cat([x, x.flip(1)], dim=-1), self.kernel(self.truncation))
-        forward, backward = y.chunk(2, dim=-1)
-        return forward + backward.flip(1), None
+            return ema_both_ways(x, forward, backward), None
+        taps = torch.cat([c.kernel(self.truncation) for c in (forward, backward)])
+        y, _ = ema_convolve(torch.cat([x, x.flip(1)], dim=-1), taps)
+        left, right = y.chunk(2, dim=-1)
+        return left + right.flip(1), None
 
-    def coefficients(self) -> Coefficients:
-        """Of all channels, float32."""
+    def coefficients(self) -> list[Coefficients]:
+        """Of each direction, float32; the first has omega."""
         a, damping = ema_coefficients(self.alpha, self.delta)
-        return Coefficients(a, damping, at_least_float32(self.beta), at_least_float32(self.eta))
+        parameters = (a, damping, at_least_float32(self.beta), at_least_float32(self.eta))
+        directions = zip(*(p.split(self.omega.numel()) for p in parameters), strict=True)
+        first, *rest = (Coefficients(*direction) for direction in directions)
+        return [first._replace(omega=at_least_float32(self.omega)), *rest]
 
-    def kernel(self, length: int) -> Tensor:
-        """The first taps (channels, length) of the EMA, 0 beyond the truncation; float32."""
-        taps = self.coefficients().kernel(min(length, self.truncation or length))
+    def taps(self, c: Coefficients, length: int) -> Tensor:
+        """The first taps (D, length) of a direction, 0 beyond the truncation."""
+        taps = c.kernel(min(length, self.truncation or length))
         return F.pad(taps, (0, length - taps.size(-1)))

@@ -7,8 +7,9 @@ from torch import Tensor
 
 def split(x: Tensor, size: int) -> Tensor:
     """(B, L, width) -> (B, M, size, width), the last chunk padded with zeros."""
-    x = F.pad(x, (0, 0, 0, -x.size(1) % size))
-    return x.view(x.size(0), -1, size, x.size(-1))
+    if short := -x.size(1) % size:
+        x = F.pad(x, (0, 0, 0, short))
+    return x.unflatten(1, (-1, size))
 
 
 def merge(chunks: Tensor, length: int) -> Tensor:

@@ -54,12 +54,16 @@ def ema_kernel(log_q: Tensor, weight: Tensor, length: int) -> Tensor:
 
 
 class Coefficients(NamedTuple):
-    """a, 1 - q, beta and eta of an EMA in one direction, each (D, N), float32 at least."""
+    """a, 1 - q, beta and eta of an EMA in one direction, each (D, N), float32 at least.
+
+    omega: weights (D) of the input itself, added to the output, or None.
+    """
 
     a: Tensor
     damping: Tensor
     beta: Tensor
     eta: Tensor
+    omega: Tensor | None = None
 
     @property
     def log_q(self) -> Tensor:
@@ -76,8 +80,9 @@ class Coefficients(NamedTuple):
         return self.eta / self.eta.size(-1) ** 0.5
 
     def kernel(self, length: int) -> Tensor:
-        """Taps k[d, t] = sum_n readout gain q^t: (D, length)."""
-        return ema_kernel(self.log_q, self.readout * self.gain, length)
+        """Taps k[d, t] = sum_n readout gain q^t, and omega more at t = 0: (D, length)."""
+        taps = ema_kernel(self.log_q, self.readout * self.gain, length)
+        return taps if self.omega is None else taps + F.pad(self.omega.unsqueeze(-1), (0, length - 1))
 
 
 class _Transposed(torch.autograd.Function):
@@ -197,7 +202,7 @@ def _add_states(
 
 
 def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """h_t = q h_{t-1} + a beta x_t, y_t = sum_n eta_n h_{t,n} / sqrt(N) (Mega, eq. 2).
+    """h_t = q h_{t-1} + a beta x_t, y_t = sum_n eta_n h_{t,n} / sqrt(N) + omega x_t (Mega, eq. 2).
 
     x: (B, L, D) float32; h: (B, D, N) state before x, or None for zeros.
     Returns y (B, L, D) and the state after x (B, D, N).
@@ -231,7 +236,8 @@ def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> T
 def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
     """`ema_scan` of one input, x (B, 1, D), after state h (B, D, N)."""
     h = h + torch.addcmul(c.gain * x.transpose(1, 2), c.damping, h, value=-1)  # the change first: it is small
-    return (h * c.readout).sum(-1).unsqueeze(1), h
+    y = (h * c.readout).sum(-1).unsqueeze(1)
+    return (y if c.omega is None else torch.addcmul(y, c.omega, x)), h
 
 
 def ema_convolve(x: Tensor, kernel: Tensor, history: Tensor | None = None) -> tuple[Tensor, Tensor]:

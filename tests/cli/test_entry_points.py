@@ -80,8 +80,12 @@ def test_setup_declares_every_command():
     assert all(callable(getattr(cli, command.replace("-", "_"))) for command in COMMANDS)
 
 
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+SET = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"}
+
+
 def python(*arguments, **environment):
-    kept = {k: v for k, v in os.environ.items() if k not in {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}}
+    kept = {k: v for k, v in os.environ.items() if k not in SET}
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -110,3 +114,12 @@ def test_threads_wait_passively_unless_told_otherwise():
     err = python("-c", load, **show).stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in err and "GOMP_SPINCOUNT = '1000'" in err
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in python("-c", load, OMP_WAIT_POLICY="ACTIVE", **show).stderr
+
+
+@pytest.mark.skipif(not HUGE.exists() or "[never]" in HUGE.read_text(), reason="no pages of 2 MB here")
+@pytest.mark.parametrize("before", ["", "import torch, fairseq; "])
+def test_large_tensors_have_large_pages_unless_told_otherwise(before):
+    show = "print(open('/proc/self/smaps_rollup').read().split('AnonHugePages:')[1].split()[0])"
+    fill = f"{before}import mega_fairseq, torch; x = torch.ones(2**26); {show}"  # 256 MB
+    assert int(python("-c", fill).stdout) >= 2**17  # kB, half of it
+    assert int(python("-c", fill, THP_MEM_ALLOC_ENABLE="0").stdout) < 2**17 or "[always]" in HUGE.read_text()

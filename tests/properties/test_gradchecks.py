@@ -69,10 +69,10 @@ def test_rotation(batch, length, seed, data):
 @given(dim=st.integers(1, 3), n=st.integers(1, 3), length=st.integers(1, 8), block=st.booleans(), seed=seeds)
 def test_ema_coefficients_powers_and_kernel(dim, n, length, block, seed):
     length = length + 62 if block else length  # around one block of taps
-    leaves = [leaf(dim, n, seed=seed + i) for i in range(4)]
+    leaves = [*(leaf(dim, n, seed=seed + i) for i in range(4)), leaf(dim, seed=seed)]
 
-    def coefficients(alpha, delta, beta, eta):
-        return Coefficients(*ema_coefficients(alpha, delta), beta, eta)
+    def coefficients(alpha, delta, beta, eta, omega):
+        return Coefficients(*ema_coefficients(alpha, delta), beta, eta, omega)
 
     assert gradcheck(coefficients, leaves)
     assert gradcheck(
