@@ -61,6 +61,10 @@ class MegaConfig:
                 f"--encoder-chunk-size/--decoder-chunk-size must be positive, or -1 for full attention; "
                 f"got {self.chunk_size}"
             )
+        if self.truncation_length is not None and self.truncation_length < 0:
+            raise ValueError(
+                f"--truncation-length must be positive, or 0 for everything; got {self.truncation_length}"
+            )
         if self.rel_pos_bias == "rotary" and self.zdim % 2:
             raise ValueError(
                 f"--rel-pos-bias rotary needs an even --encoder-z-dim/--decoder-z-dim; got {self.zdim}"
@@ -83,7 +87,7 @@ class MegaConfig:
     @property
     def truncation(self) -> int | None:
         """Number of inputs the EMA remembers, or None for all of them."""
-        return self.truncation_length if self.truncation_length and self.truncation_length > 0 else None
+        return self.truncation_length or None
 
     @property
     def bias_positions(self) -> int:

@@ -10,7 +10,9 @@ import torch
 
 from mega_fairseq import safe_types
 from mega_fairseq.compat import (  # noqa: F401
+    bad_data,
     bad_input,
+    bad_options,
     checkpoints,
     data,
     generation,

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 from fairseq import models, options, tasks
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import LanguagePairDataset
 from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
@@ -44,20 +44,6 @@ def name_an_unknown_architecture(original, cfg, *args, **kwargs):
     return original(cfg, *args, **kwargs)
 
 
-@repairs(data_utils, "infer_language_pair")
-def name_the_data_folder(original, path):
-    """data/data_utils.py lists a folder that may be absent, and may find no languages in it."""
-    if not os.path.isdir(path):
-        raise FileNotFoundError(f"there is no data folder {path}; pass the --destdir of fairseq-preprocess")
-    source, target = original(path)
-    if source is None:
-        raise ValueError(
-            f"there is no data like train.en-de.en.idx in {path}; pass the --destdir of fairseq-preprocess, "
-            "or both --source-lang and --target-lang"
-        )
-    return source, target
-
-
 @repairs(TranslationTask, "setup_task")
 def obey_one_language(original, cls, cfg, **kwargs):
     """tasks/translation.py overwrites a --source-lang that comes without --target-lang."""
@@ -72,30 +58,6 @@ def obey_one_language(original, cls, cfg, **kwargs):
                 "leave it out, or pass both --source-lang and --target-lang"
             )
     return task
-
-
-@repairs(Dictionary, "load")
-def name_the_dictionary(original, cls, f, *args, **kwargs):
-    """data/dictionary.py names the absent file, but not what would bring it."""
-    try:
-        return original(cls, f, *args, **kwargs)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"there is no dictionary {f}; check --source-lang and --target-lang, and that the folder is the "
-            "--destdir of fairseq-preprocess"
-        ) from error
-
-
-@repairs(data_utils, "load_indexed_dataset")
-def name_an_empty_data_set(original, path, *args, **kwargs):
-    """data/indexed_dataset.py cannot map a file of 0 bytes, and does not say which."""
-    for file in (path, f"{path}.bin"):
-        if os.path.isfile(file) and os.path.getsize(file) == 0:
-            raise ValueError(
-                f"{file} has no sentences; give text to --trainpref, --validpref and --testpref of "
-                "fairseq-preprocess, and train without validation data with --disable-validation"
-            )
-    return original(path, *args, **kwargs)
 
 
 @repairs(tasks.FairseqTask, "filter_indices_by_size")
@@ -131,7 +93,21 @@ def _too_long(dataset, index, max_positions):
 def measure_validation_data_first(original, self, *args, **kwargs):
     """trainer.py meets a validation sentence that is too long after the first epoch, which is then lost."""
     given = list(self.task.datasets)
-    batches = original(self, *args, **kwargs)
+    try:
+        batches = original(self, *args, **kwargs)
+    except Exception as error:
+        if "dataset is empty" not in str(error):
+            raise
+        raise ValueError(
+            f"no sentence of {self.cfg.dataset.train_subset} fits --max-tokens {self.cfg.dataset.max_tokens} "
+            "and the model; raise --max-tokens, or --max-source-positions and --max-target-positions"
+        ) from error
+    for subset, dataset in self.task.datasets.items():
+        if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
+            raise FileNotFoundError(
+                f"the split {subset!r} in {self.cfg.task.data} has no {self.task.cfg.target_lang} side; give "
+                "fairseq-preprocess both texts"
+            )
     if self.cfg.dataset.train_subset not in given:
         for subset in given:
             self.get_valid_iterator(subset)
@@ -148,7 +124,7 @@ def read_any_bytes(original, parser):
     reading = {"encoding": "utf-8", "errors": "replace", "newline": "\n"}
 
     def open_text(name, mode):
-        if not os.path.exists(name):
+        if not os.path.isfile(name):
             raise FileNotFoundError(f"there is no file {name}; check --input")
         return open(name, mode, **reading)
 

@@ -1,6 +1,7 @@
 """Repairs of fairseq's data sets, batches and their order."""
 
 import inspect
+import re
 import types
 
 import numpy as np
@@ -22,7 +23,15 @@ def keep_last_batch(original, indices, num_tokens_fn, *args, **kwargs):
         indices = np.fromiter(indices, dtype=np.int64, count=-1)
     if len(indices) == 0:
         return []
-    batches = original(indices, num_tokens_fn, *args, **kwargs)
+    try:
+        batches = original(indices, num_tokens_fn, *args, **kwargs)
+    except AssertionError as error:
+        found = re.match(r"Sentences lengths should not exceed max_tokens=(\d+)", str(error))
+        if found is None:
+            raise
+        raise ValueError(
+            f"there is a sentence of more than the {found[1]} tokens of a batch; raise --max-tokens"
+        ) from error
     bound = inspect.signature(original).bind(indices, num_tokens_fn, *args, **kwargs).arguments
     kept = sum(len(batch) for batch in batches)
     if bound.get("fixed_shapes") is not None or kept == len(indices):

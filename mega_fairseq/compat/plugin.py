@@ -20,7 +20,12 @@ def accept_any_spelling(original, args):
         return
     real = Path(user_dir).resolve()
     if real != PACKAGE and real.name != "mega_fairseq":
-        original(args)
+        try:
+            original(args)
+        except (FileNotFoundError, ModuleNotFoundError) as error:
+            if real.is_dir():
+                raise
+            raise FileNotFoundError(f"there is no folder {user_dir}; check --user-dir") from error
     elif real != PACKAGE and real.exists():
         logger.warning("--user-dir %s is not used: mega_fairseq is already loaded from %s", user_dir, PACKAGE)
 

@@ -27,9 +27,19 @@ def input_cutoffs(cfg: Any, vocabulary: int) -> list[int]:
     return parse_cutoffs(cfg.adaptive_softmax_cutoff, "--adaptive-softmax-cutoff", vocabulary)
 
 
+def check_factor(factor: float, flag: str, width: int, cutoffs: list[int]) -> None:
+    """Raises ValueError where the rarest words would have no dimension."""
+    if not factor >= 1 or width // factor ** len(cutoffs) < 1:
+        raise ValueError(
+            f"{flag} must be at least 1 and leave a dimension: {width} is divided by it once for each of "
+            f"{len(cutoffs)} cutoffs; got {factor}"
+        )
+
+
 def build_adaptive_input(cfg: Any, dictionary: Any, width: int, dim: int) -> AdaptiveInput:
     """Embeddings of `width` for the most frequent words and fewer for others, projected to `dim`."""
     cutoffs = input_cutoffs(cfg, len(dictionary))
+    check_factor(cfg.adaptive_input_factor, "--adaptive-input-factor", width, cutoffs)
     return AdaptiveInput(len(dictionary), dictionary.pad(), width, cfg.adaptive_input_factor, dim, cutoffs)
 
 
@@ -37,6 +47,9 @@ def build_adaptive_softmax(cfg: Any, dictionary: Any, dim: int, embed_tokens: nn
     """The softmax, tied to the adaptive input on request. Raises ValueError where the two do not fit."""
     words = len(dictionary)
     cutoffs = parse_cutoffs(cfg.adaptive_softmax_cutoff, "--adaptive-softmax-cutoff", words)
+    check_factor(cfg.adaptive_softmax_factor, "--adaptive-softmax-factor", dim, cutoffs)
+    if not 0.0 <= cfg.adaptive_softmax_dropout < 1.0:
+        raise ValueError(f"--adaptive-softmax-dropout must lie in [0, 1); got {cfg.adaptive_softmax_dropout}")
     if cfg.tie_adaptive_weights:
         if not cfg.adaptive_input:
             raise ValueError("--tie-adaptive-weights needs --adaptive-input")

@@ -42,6 +42,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
         if cfg.adaptive_softmax_cutoff:
             self.adaptive_softmax = build_adaptive_softmax(cfg, dictionary, dim, self.embed_tokens)
             return
+        if cfg.tie_adaptive_weights or cfg.tie_adaptive_proj:
+            raise ValueError("--tie-adaptive-weights and --tie-adaptive-proj need --adaptive-softmax-cutoff")
         self.output_projection = nn.Linear(dim, len(dictionary), bias=False)
         if not cfg.share_decoder_input_output_embed:
             nn.init.normal_(self.output_projection.weight, std=dim**-0.5)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mega_fairseq.models.building import build_decoder_embedding
 from mega_fairseq.models.decoder import MegaDecoder
-from mega_fairseq.models.options import MegaLMOptions, fill
+from mega_fairseq.models.options import MegaLMOptions, decoder_input_dim, fill
 
 _ADAPTIVE = {
     "dropout": 0.3,
@@ -83,7 +83,7 @@ class MegaLM(FairseqLanguageModel):
         if getattr(cfg, "max_target_positions", None) is None:
             cfg.max_target_positions = getattr(cfg, "tokens_per_sample", None) or 1024
         width, dictionary = cfg.decoder_embed_dim, task.source_dictionary
-        embed_tokens = build_decoder_embedding(cfg, dictionary, cfg.decoder_input_dim or width, width)
+        embed_tokens = build_decoder_embedding(cfg, dictionary, decoder_input_dim(cfg), width)
         return cls(cfg, MegaDecoder(cfg, task.target_dictionary, embed_tokens, source_dim=None))
 
     def score_text(self, tokens: Tensor, target: Tensor, positions: int) -> Tensor:

@@ -9,7 +9,7 @@ from mega_fairseq.models.building import build_decoder_embedding, build_embeddin
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.encoder import MegaEncoder
 from mega_fairseq.models.hub import TranslationHub
-from mega_fairseq.models.options import MegaNMTOptions, fill, value
+from mega_fairseq.models.options import MegaNMTOptions, decoder_input_dim, fill, value
 
 _REGULARISED = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "activation_dropout": 0.1}
 
@@ -52,7 +52,7 @@ class MegaNMT(FairseqEncoderDecoderModel):
         fill(cfg, MegaNMTOptions)
         source, target = task.source_dictionary, task.target_dictionary
         width = value(cfg, "encoder", "embed_dim")
-        target_width = cfg.decoder_input_dim or value(cfg, "decoder", "embed_dim")
+        target_width = decoder_input_dim(cfg)
         if cfg.share_all_embeddings:
             check_shareable(cfg, source, target, width, target_width)
             cfg.share_decoder_input_output_embed = True

@@ -124,17 +124,32 @@ def value(cfg: Any, side: str, name: str) -> Any:
     return getattr(cfg, f"encoder_{name}", None) if own is None else own
 
 
+def _size(cfg: Any, side: str, name: str) -> int:
+    found = value(cfg, side, name)
+    try:
+        return int(found)
+    except (TypeError, ValueError):
+        flag = f"--{side}-{name.replace('_', '-')}"
+        raise ValueError(f"{flag} must be a whole number; got {found!r}") from None
+
+
+def decoder_input_dim(cfg: Any) -> int:
+    """Width of the decoder's embeddings; the decoder's own where it is not given."""
+    given = cfg.decoder_input_dim
+    return int(value(cfg, "decoder", "embed_dim") if given is None else given)
+
+
 def stack_config(cfg: Any, side: str) -> MegaConfig:
     """The MegaConfig of one side, "encoder" or "decoder". Raises ValueError for values that make no model."""
     longest = (getattr(cfg, "max_source_positions", None) or 0, cfg.max_target_positions)
     return MegaConfig(
-        embed_dim=int(value(cfg, side, "embed_dim")),
-        ndim=int(value(cfg, side, "n_dim")),
-        zdim=int(value(cfg, side, "z_dim")),
-        hdim=int(value(cfg, side, "hidden_dim")),
-        ffn_dim=int(value(cfg, side, "ffn_embed_dim")),
-        layers=int(value(cfg, side, "layers")),
-        chunk_size=int(value(cfg, side, "chunk_size")),
+        embed_dim=_size(cfg, side, "embed_dim"),
+        ndim=_size(cfg, side, "n_dim"),
+        zdim=_size(cfg, side, "z_dim"),
+        hdim=_size(cfg, side, "hidden_dim"),
+        ffn_dim=_size(cfg, side, "ffn_embed_dim"),
+        layers=_size(cfg, side, "layers"),
+        chunk_size=_size(cfg, side, "chunk_size"),
         truncation_length=cfg.truncation_length,
         max_positions=longest[0] if side == "encoder" else longest[1],
         cross_max_positions=max(longest),

@@ -1,0 +1,219 @@
+"""Repairs of what fairseq makes of bad data: folders, dictionaries, indexed data and texts."""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from fairseq import binarizer, options
+from fairseq.data import Dictionary, data_utils, dictionary, indexed_dataset
+from fairseq.file_chunker_utils import Chunker, ChunkLineIterator
+from fairseq.tasks.language_modeling import LanguageModelingTask
+from fairseq.tasks.translation import TranslationTask
+
+from mega_fairseq.compat import bad_options
+from mega_fairseq.compat.registry import repairs
+
+MAGIC = b"MMIDIDX\x00\x00"  # of an index that fairseq-preprocess writes
+HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the numbers' type, sentences
+AT_ONCE = 1 << 24  # numbers
+AGAIN = "run fairseq-preprocess again"
+
+
+@repairs(data_utils, "infer_language_pair")
+def name_the_data_folder(original, path):
+    """data/data_utils.py lists a folder that may be absent, and may find no languages in it."""
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"there is no data folder {path}; pass the --destdir of fairseq-preprocess")
+    source, target = original(path)
+    if source is None:
+        raise ValueError(
+            f"there is no data like train.en-de.en.idx in {path}; pass the --destdir of fairseq-preprocess, "
+            "or both --source-lang and --target-lang"
+        )
+    return source, target
+
+
+@repairs(Dictionary, "load")
+def name_the_dictionary(original, cls, f, *args, **kwargs):
+    """data/dictionary.py names the file only where it is absent, takes an empty one and counts below 0."""
+    try:
+        found = original(cls, f, *args, **kwargs)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no dictionary {f}; check --source-lang and --target-lang, or --srcdict and --tgtdict, "
+            "and that the folder is the --destdir of fairseq-preprocess"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()).partition(". ")[0][:120]
+        raise _no_dictionary(f, repr(reason)[1:-1]) from error
+    words = range(found.nspecial, len(found)) if hasattr(found, "nspecial") else range(len(found))
+    if not words:
+        raise _no_dictionary(f, "it has no words")
+    negative = [found[i] for i in words if found.count[i] < 0]
+    if negative:
+        raise _no_dictionary(f, f"the word {negative[0]!r} has a count below 0")
+    return found
+
+
+def _no_dictionary(file, reason) -> ValueError:
+    return ValueError(
+        f"cannot use the dictionary {file}: {reason}; each line must be a word, a space and its count in "
+        "UTF-8, as fairseq-preprocess writes them"
+    )
+
+
+@repairs(data_utils, "load_indexed_dataset")
+def check_indexed_data(original, path, dictionary=None, dataset_impl=None, *args, **kwargs):
+    """data/indexed_dataset.py stops in the midst of training where a file was cut short, and does not say
+    which; it cannot map a file of 0 bytes.
+    """
+    for file in (path, f"{path}.bin"):
+        if os.path.isfile(file) and os.path.getsize(file) == 0:
+            raise ValueError(
+                f"{file} has no sentences; give text to --trainpref, --validpref and --testpref of "
+                "fairseq-preprocess, and train without validation data with --disable-validation"
+            )
+    if str(dataset_impl or "mmap") == "mmap" and indexed_dataset.dataset_exists(path, "mmap"):
+        _check_index(f"{path}.idx", f"{path}.bin", dictionary)
+    return original(path, dictionary, dataset_impl, *args, **kwargs)
+
+
+def _check_index(index: str, data: str, words) -> None:
+    """Raises ValueError unless the data hold the index's sentences, and the dictionary their words."""
+    with open(index, "rb") as file:
+        header = file.read(HEADER.size)
+    if header.startswith(b"TNTIDX"):  # of older versions
+        return
+    if not header.startswith(MAGIC):
+        raise ValueError(f"{index} is no index of fairseq-preprocess, it begins with {header[:9]!r}; {AGAIN}")
+    _, version, code, count = HEADER.unpack(header.ljust(HEADER.size, b"\0"))
+    size, whole = os.path.getsize(index), HEADER.size + 12 * count
+    if version != 1 or code not in indexed_dataset._code_to_dtype or size != whole:
+        raise ValueError(
+            f"{index} is damaged (version {version}, type {code}, {size:,} bytes where {whole:,} are due); "
+            f"{AGAIN}"
+        )
+    kind = np.dtype(indexed_dataset._code_to_dtype[code])
+    sizes = np.memmap(index, np.int32, "r", HEADER.size, count)
+    starts = np.memmap(index, np.int64, "r", HEADER.size + 4 * count, count)
+    end, held = int((starts + sizes * kind.itemsize).max()), os.path.getsize(data)
+    if end > held or min(sizes.min(), starts.min()) < 0:
+        raise ValueError(f"{data} is damaged: it has {held:,} bytes and {index} tells of {end:,}; {AGAIN}")
+    tokens = np.memmap(data, kind, "r", shape=end // kind.itemsize)
+    for begin in range(0, len(tokens) if words is not None else 0, AT_ONCE):
+        highest = tokens[begin : begin + AT_ONCE].max()
+        if highest >= len(words):
+            raise ValueError(
+                f"{data} has the word number {highest} and its dictionary {len(words)} words; use the "
+                f"dict.*.txt that fairseq-preprocess wrote with it, or {AGAIN}"
+            )
+
+
+@repairs(TranslationTask, "load_dataset")
+@repairs(LanguageModelingTask, "load_dataset")
+def name_the_split(original, self, split, *args, **kwargs):
+    """tasks/translation.py and language_modeling.py name neither the option nor the remedy."""
+    folder = (self.cfg or self.args).data
+    try:
+        return original(self, split, *args, **kwargs)
+    except FileNotFoundError as error:
+        if "Dataset not found" not in str(error):
+            raise
+        pairs = [Path(folder).glob(f"{split}*{end}") for end in (".idx", ".bin")]
+        lonely = {file.with_suffix("") for file in pairs[0]} ^ {file.with_suffix("") for file in pairs[1]}
+        half = f" ({sorted(lonely)[0].name} has only one of .idx and .bin)" if lonely else ""
+        raise FileNotFoundError(
+            f"there is no split {split!r} in the data folder {folder}{half}; check --train-subset, "
+            f"--valid-subset or --gen-subset, or give --{split}pref to fairseq-preprocess"
+        ) from error
+    except AssertionError as error:
+        if "same number of examples" not in str(error):
+            raise
+        raise ValueError(
+            f"source and target of the split {split!r} in {folder} do not have the same number of sentences; "
+            f"{AGAIN}, on texts of as many lines"
+        ) from error
+
+
+@repairs(Chunker, "__enter__")
+def end_lines_at_line_feeds(original, self):
+    """file_chunker_utils.py ends a line at a carriage return: source and target come apart."""
+    self.fd = open(self.path, encoding="utf-8", newline="\n")  # noqa: SIM115
+    return ChunkLineIterator(self.fd, self.start_offset, self.end_offset)
+
+
+@repairs(binarizer, "find_offsets")
+@repairs(dictionary, "find_offsets")
+def begin_chunks_at_lines(original, filename, num_chunks):
+    """file_chunker_utils.py begins a worker's chunk behind a carriage return."""
+    size, offsets = os.path.getsize(filename), [0]
+    with open(filename, "rb") as file:
+        for i in range(1, num_chunks):
+            file.seek(size // num_chunks * i)
+            file.readline()
+            offsets.append(file.tell())
+    return [*offsets, size]
+
+
+@repairs(options, "add_preprocess_args")
+def check_texts_first(original, parser):
+    """fairseq_cli/preprocess.py writes a dictionary before it meets a text that is absent or no UTF-8, and
+    takes texts of different lengths, which training then refuses.
+    """
+    group, parse = original(parser), parser.parse_args
+
+    def parse_and_check(*args, **kwargs):
+        given = parse(*args, **kwargs)
+        _check_preprocessing(given, parser.error)
+        return given
+
+    parser.parse_args = parse_and_check
+    return group
+
+
+def _check_preprocessing(given, refuse: Callable[[str], None]) -> None:
+    for name, fault in bad_options.faults(vars(given)):
+        refuse(f"argument --{name}: {fault}")
+    languages = [given.source_lang] if given.only_source else [given.source_lang, given.target_lang]
+    if not given.only_source and (None in languages or languages[0] == languages[1]):
+        refuse(
+            "--source-lang and --target-lang must be given and differ, or --only-source for one text; got "
+            f"{languages[0]} and {languages[1]}"
+        )
+    for flag in ("trainpref", "validpref", "testpref"):
+        for prefix in (getattr(given, flag) or "").split(","):
+            files = [f"{prefix}.{language}" if language else prefix for language in languages if prefix]
+            try:
+                lines = [_count_lines(file) for file in files]
+            except (OSError, ValueError) as error:
+                refuse(f"argument --{flag}: {error}")
+            if len(set(lines)) > 1:
+                refuse(
+                    f"argument --{flag}: {files[0]} has {lines[0]} lines and {files[1]} has {lines[1]}; give "
+                    "texts whose lines translate each other"
+                )
+    for flag, language in zip(("srcdict", "tgtdict"), languages, strict=False):
+        file = os.path.join(given.destdir, f"dict.{language}.txt" if language else "dict.txt")
+        if os.path.exists(file) and not getattr(given, flag):
+            refuse(f"argument --destdir: {file} exists; choose another folder, or pass it as --{flag}")
+    if os.path.exists(given.destdir) and not os.path.isdir(given.destdir):
+        refuse(f"argument --destdir: {given.destdir} is no folder; choose another")
+
+
+def _count_lines(path: str) -> int:
+    """Raises OSError or ValueError with what is wrong with a text."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"there is no file {path}; check the prefix, --source-lang and --target-lang")
+    number = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path} is not UTF-8 text at line {number}, byte {error.start + 1}; convert it, for "
+                    f"instance with iconv -f latin1 -t utf-8 {path}"
+                ) from error
+    return number
