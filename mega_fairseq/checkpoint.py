@@ -36,6 +36,12 @@ _TABLE = [row.split() for row in _NAMES.strip().splitlines()]
 DEAD = re.compile(r"^(encoder|decoder)\.version$|rel_pos_bias\._float_tensor$")
 
 
+def of_reference(checkpoint: object) -> bool:
+    """Whether a checkpoint file's content is of the reference implementation, by its tensors' names."""
+    model = checkpoint.get("model") if isinstance(checkpoint, dict) else None
+    return isinstance(model, dict) and any(".mega_layer." in str(name) for name in model)
+
+
 def _renamed(name: str, source: int) -> str | None:
     """The name in the other column of the table, or None where no row fits."""
     for row in _TABLE:

@@ -18,7 +18,10 @@ from mega_fairseq.compat import (  # noqa: F401
     generation,
     long_texts,
     plugin,
+    processes,
     registry,
+    resuming,
+    saving,
     training,
 )
 from mega_fairseq.compat.checkpoints import CheckpointError

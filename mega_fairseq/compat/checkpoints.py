@@ -1,22 +1,22 @@
-"""Repairs of how fairseq reads and writes checkpoints."""
+"""Repairs of how fairseq reads checkpoints."""
 
 import contextlib
 import errno
 import os
 import pickle
 import re
-import shutil
 import types
 import zipfile
 from collections.abc import Iterator
 
 import torch
-from fairseq import checkpoint_utils, file_io
+from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from mega_fairseq.checkpoint import of_reference
 from mega_fairseq.compat import untrusted
 from mega_fairseq.compat.registry import repairs
 
@@ -39,6 +39,8 @@ def explained(path: str, flag: str = "--path or --restore-file") -> Iterator[Non
     """
     try:
         yield
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no checkpoint {path}; check {flag}") from error
     except IsADirectoryError as error:
@@ -78,7 +80,15 @@ def check_what_is_loaded() -> None:
 
 
 class _CheckingTorch(types.ModuleType):
-    load = staticmethod(untrusted.load)
+    @staticmethod
+    def load(file, map_location="cpu"):
+        state = untrusted.load(file, map_location)
+        if of_reference(state):
+            raise CheckpointError(
+                f"{file.name} is a checkpoint of the reference implementation; convert it first with "
+                "scripts/convert_reference_checkpoint.py"
+            )
+        return state
 
     def __getattr__(self, name):
         return getattr(torch, name)
@@ -185,21 +195,6 @@ def _unreadable(path: str, error: Exception) -> str:
         f"cannot read {path} as a fairseq checkpoint ({type(error).__name__}: {reason}); it may be truncated "
         "or of another kind. Use another checkpoint of that folder, or delete this one to start again."
     )
-
-
-@repairs(PathManager, "copy")
-def copy_atomically(original, src_path, dst_path, overwrite=False):
-    """file_io.py copies checkpoint_last.pt in place: a kill leaves nothing to resume from."""
-    if file_io.IOPathManager:
-        return original(src_path, dst_path, overwrite=overwrite)
-    temporary = f"{dst_path}.tmp.{os.getpid()}"
-    try:
-        shutil.copyfile(src_path, temporary)
-        os.replace(temporary, dst_path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-    return dst_path
 
 
 @repairs(Trainer, "load_checkpoint")

@@ -102,6 +102,12 @@ PLOT = "python scripts/plot_"
 REFERENCE = "python scripts/convert_reference_checkpoint.py"
 RECIPES = "tests/cli/test_recipes.py::test_recipe"
 WMT16 = "tests/cli/test_wmt16.py::test_prepare_train_evaluate"
+SEVERAL = "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint"
+TRAIN = "--no-python fairseq-train data-bin --user-dir mega_fairseq --arch mega_nmt_wmt_en_de "
+TRAIN += "--save-dir /shared/distributed"
+SLURM = f"srun --nodes 2 --ntasks-per-node 1 --gpus-per-node 8 {SEVERAL} "
+SLURM += f"$(scontrol show hostnames | head -1):29500 --rdzv-id $SLURM_JOB_ID {TRAIN}"
+SEVERAL += f" $HOST:29500 --rdzv-id mega {TRAIN}"
 
 # The beginning of a command's words, and how it is tested.
 HOW = {
@@ -154,9 +160,19 @@ HOW = {
     "--truncation-length": Run(
         "nmt", extra=f"{NMT} --max-update 2 --save-dir tuned", makes="tuned/checkpoint_last.pt"
     ),
+    "torchrun --standalone": Run(
+        "nmt",
+        extra=f"{NMT} --max-update 2",
+        makes="distributed/checkpoint_last.pt",
+        prints="training on 2 dev",
+    ),
+    SEVERAL: Impossible("it needs two machines; tests/cli/test_processes.py joins two launchers on one"),
+    SLURM: Impossible("it needs Slurm"),
+    "for i in 0 1; do fairseq-generate": Run("nmt", extra="--max-len-b 9", makes="shard0.txt shard1.txt"),
+    "cat shard0.txt shard1.txt > shards.txt": Run("nmt", makes="shards.txt"),
+    "python scripts/score.py --hypotheses shards.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
     "from argparse import Namespace\n": Run("nmt"),
     "python docs/pictures/draw_layer.py": Run("nmt", extra="layer.png", makes="layer.png"),
-    "export MALLOC_MMAP_THRESHOLD_=": Run("nmt"),
     # recipes
     ".venv/bin/python examples/wmt16/prepare.py": Covered(WMT16),
     "examples/wmt16/train.sh $DATA": Covered(WMT16),

@@ -51,7 +51,10 @@ class Shell:
             stderr=subprocess.DEVNULL,
         )
         commands = {point.name for point in entry_points(group="console_scripts")}
-        for name in ["python", *(name for name in commands if name.startswith(("fairseq-", "mega-")))]:
+        for name in [
+            "python",
+            *(name for name in commands if name.startswith(("fairseq-", "mega-", "torchrun"))),
+        ]:
             (self.folder / name).write_text(PROGRAM.format(python=sys.executable, address=address))
             (self.folder / name).chmod(0o755)
         self.server.stdout.readline()  # it listens

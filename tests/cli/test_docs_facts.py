@@ -9,6 +9,7 @@ import pytest
 import torch
 from documented import DOCUMENTS, ROOT
 from fairseq import options
+from torch.distributed.run import get_args_parser
 
 import mega_fairseq
 from mega_fairseq.checkpoint import _TABLE
@@ -51,7 +52,7 @@ def test_files_that_are_named_exist():
 
 @pytest.fixture(scope="module")
 def flags():
-    """Every flag of fairseq's commands with the plugin, of hydra, and those that our own scripts name."""
+    """Every flag of fairseq's commands with the plugin, of hydra, torchrun and our own scripts."""
     found = {"--config-dir", "--config-name", *(f"--num-{kind}-checkpoints" for kind in ("epoch", "update"))}
     makers = ("generation", "interactive_generation", "eval_lm", "preprocessing")
     parsers = [getattr(options, f"get_{make}_parser")() for make in makers]
@@ -61,6 +62,8 @@ def flags():
     for arch, task in tasks.items():
         parsers.append(options.get_training_parser())
         options.parse_args_and_arch(parsers[-1], [*user, "--task", task, "--arch", arch])
+    parsers.append(get_args_parser())
+    found |= {"--nodes", "--ntasks-per-node", "--gpus-per-node"}  # of Slurm's srun
     found |= {name for parser in parsers for action in parser._actions for name in action.option_strings}
     for path in ROOT.glob("*/**/*.py"):
         if path.relative_to(ROOT).parts[0] in ("scripts", "examples", "benchmarks"):

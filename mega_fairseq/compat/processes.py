@@ -1,0 +1,58 @@
+"""Repairs of fairseq's commands that share their work among processes."""
+
+import os
+
+import torch
+from fairseq import options
+from fairseq.distributed import utils as distributed_utils
+from fairseq.tasks import FairseqTask
+from fairseq.tasks.translation import TranslationTask
+
+from mega_fairseq.compat.registry import repairs
+
+
+@repairs(options, "parse_args_and_arch")
+def obey_num_shards(original, *args, **kwargs):
+    """fairseq_cli/generate.py reads its share from the distributed options: with --num-shards and --shard-id,
+    every process translates everything.
+    """
+    parsed = original(*args, **kwargs)
+    given = parsed[0] if isinstance(parsed, tuple) else parsed
+    if hasattr(given, "beam") and getattr(given, "num_shards", 1) > 1:  # fairseq-eval-lm obeys
+        given.distributed_world_size, given.distributed_rank = given.num_shards, given.shard_id
+    return parsed
+
+
+@repairs(distributed_utils, "call_main")
+def evaluate_in_shards(original, cfg, main, **kwargs):
+    """fairseq_cli/eval_lm.py under torchrun prints the perplexity of one process's part as the whole's."""
+    processes = cfg.distributed_training.distributed_world_size
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        processes = int(os.environ["WORLD_SIZE"])
+    if processes > 1 and "eval_lm" in getattr(main, "__globals__", {}):
+        raise ValueError(
+            f"fairseq-eval-lm would print the perplexity of one of {processes} parts of the text; run it "
+            f"{processes} times without torchrun, with --num-shards {processes} --shard-id 0 and so on, and "
+            "weight each loss with its number of tokens"
+        )
+    return original(cfg, main, **kwargs)
+
+
+@repairs(TranslationTask, "valid_step")
+@repairs(FairseqTask, "valid_step")
+def validate_nothing(original, self, sample, *args, **kwargs):
+    """fairseq_cli/validate.py, on several processes, gives the model the empty batches of a process that has
+    fewer than the others. (fairseq-train replaces them.)
+    """
+    return original(self, sample, *args, **kwargs) if sample else (0.0, 0, {})
+
+
+@repairs(distributed_utils, "all_gather_list")
+def gather_on_cpu(original, data, group=None, max_size=16384):
+    """distributed/utils.py makes its buffers on a GPU: fairseq-validate on several CPU processes stops."""
+    if not torch.cuda.is_available():
+        buffers = distributed_utils.all_gather_list
+        processes = distributed_utils.get_world_size(group or distributed_utils.get_global_group())
+        buffers._buffer = torch.zeros(max_size * processes, dtype=torch.uint8)
+        buffers._cpu_buffer = torch.zeros(max_size, dtype=torch.uint8)
+    return original(data, group=group, max_size=max_size)
