@@ -12,7 +12,7 @@ SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 setup: $(STAMP)
 
 # A name on PATH may be a pyenv shim for a Python that is not active, so each candidate is tried.
-$(STAMP): requirements.txt setup.py
+$(STAMP): requirements.txt requirements.lock setup.py
 	@rm -f $@
 	@python=; for candidate in python3.11 python3.12; do \
 	    if $$candidate -c 'import venv' 2>/dev/null; then python=$$candidate; break; fi; \
@@ -23,7 +23,7 @@ $(STAMP): requirements.txt setup.py
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null \
 	    || $$python -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 

@@ -42,6 +42,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
             "pytest-cov>=5",
+            "pytest-random-order>=1.1",
             "hypothesis>=6.100",
             "ruff>=0.12",
             "mypy>=1.11",

@@ -23,6 +23,8 @@ from pathlib import Path
 import sentencepiece
 import torch
 
+import mega_fairseq  # noqa: F401  (allows what a checkpoint holds)
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 UPDATES, PAIRS, HELD_OUT, PIECES, LIMIT = 300, 4000, 500, 2000, 0.03
@@ -135,7 +137,7 @@ def run(model, precision, data, folder):
         return {"stopped": str(error).strip().split("\n")[-1]}
     updates = updates_of(log)
     losses = [float(u["loss"]) for u in updates]
-    saved = torch.load(folder / "checkpoint_last.pt", weights_only=False)
+    saved = torch.load(folder / "checkpoint_last.pt", weights_only=True)
     seconds = round(time.monotonic() - start)
     return {
         "updates": int(updates[-1]["num_updates"]),
