@@ -58,13 +58,14 @@ def read_generated(path: Path, count: int | None = None) -> Generated:
     """The best hypothesis of each sentence, and its source and reference; of `count` sentences where given.
 
     The best one has the highest score, the first of several. Lines of some kinds may be left out
-    (`grep ^H`), and may be in any order.
-    Raises OSError, or GeneratedError unless each kind that occurs is there for every sentence.
+    (`grep ^H`), and sentences may be in any order; hypotheses of one follow each other.
+    Raises OSError, or GeneratedError unless each kind that occurs is there for every sentence, once.
     """
     text = read_text(path)
     if text and not text.endswith("\n"):
         raise GeneratedError(f"{path} is cut short: its last line has no end; run fairseq-generate again")
     best: dict[str, dict[int, tuple[float, str]]] = {letter: {} for letter in WHAT}
+    last: dict[str, int] = {}  # letter -> the sentence of its last line
     for position, line in enumerate(split_lines(text), 1):
         match = _TAGGED.fullmatch(line)
         if match is None or match[1] not in WHAT:
@@ -78,11 +79,12 @@ def read_generated(path: Path, count: int | None = None) -> Generated:
                 )
             first, _, rest = rest.partition("\t")
             score = float(first)
-        elif number in found:
+        if number in found and (match[1] in "ST" or number != last[match[1]]):
             raise GeneratedError(
                 f"{path}, line {position} is a second {match[1]}-{number}: the file holds several outputs; "
                 "give one"
             )
+        last[match[1]] = number
         if number not in found or score > found[number][0]:
             found[number] = score, rest
     texts = {letter: {n: text for n, (_, text) in found.items()} for letter, found in best.items()}

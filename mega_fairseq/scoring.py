@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+from sacrebleu import significance
 from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.significance import PairedTest
 
 TOKENIZE = {"ja": "char", "ko": "char", "zh": "zh"}  # 13a knows only spaces
 METRICS = ("bleu", "chrf", "ter")
 DETOKENIZE = ("none", "sentencepiece", "moses", "subword-nmt")
 TESTS = {"bootstrap": "bs", "randomization": "ar"}  # sacreBLEU's names
+TIE = 1e-9  # points of a score by which sums in another order may differ
+PIECE = "\u2581"  # what begins a word in sentencepiece's output
 SPLIT = "compound-split BLEU"
 SPLIT_NOTE = "Moses tokens, hyphens split, as in papers on WMT English-German; not comparable with sacreBLEU"
 
@@ -80,7 +83,7 @@ def detokenizer(kind: str, lang: str = "") -> Callable[[str], str]:
     if kind == "none":
         return str
     if kind == "sentencepiece":  # as fairseq's --remove-bpe sentencepiece
-        return lambda line: line.replace(" ", "").replace("\u2581", " ").strip()
+        return lambda line: line.replace(" ", "").replace(PIECE, " ").strip()
     moses = _moses("MosesDetokenizer", lang)
     joint = "@@ " if kind == "subword-nmt" else ""
 
@@ -88,6 +91,17 @@ def detokenizer(kind: str, lang: str = "") -> Callable[[str], str]:
         return moses.detokenize(f"{line} ".replace(joint, "").split() if joint else line.split())
 
     return plain
+
+
+def check_pieces(name: str, lines: list[str], others: list[str], kind: str) -> None:
+    """Raises ScoringError where `detokenizer(kind)` would join plain text, or leave sentencepieces apart.
+
+    others: further text of the file in the same form, such as sources: a bad model may begin no word.
+    """
+    if kind == "sentencepiece" and any(lines) and not any(PIECE in line for line in [*lines, *others]):
+        raise ScoringError(f"{name} has no sentencepieces (none with {PIECE}); leave out --detokenize")
+    if kind != "sentencepiece" and 2 * sum(PIECE in line for line in lines) > len(lines):
+        raise ScoringError(f"{name} has sentencepieces ({PIECE}); give --detokenize sentencepiece")
 
 
 def _moses(tool: str, lang: str) -> Any:
@@ -127,28 +141,37 @@ def compare(
 ) -> dict[str, Any]:
     """sacreBLEU's paired test: p of each system but the first, and with bootstrap its mean and 95% interval.
 
+    The samples are those of sacreBLEU's command, p is not: it counts those that differ as much as the systems
+    too. Without these ties equal systems, or unequal in one sentence, get the smallest p there is.
     seed: at least 1, since sacreBLEU takes 0 for none.
     """
     named: Any = [*systems.items()]
-    with _seeded(seed):
-        paired: Any = PairedTest(named, {"": metric}, references, TESTS[test], samples or 0)
+    with _sampled(seed):
+        paired: Any = significance.PairedTest(named, {"": metric}, references, TESTS[test], samples or 0)
         signatures, results = paired()
     ((name, signature),) = signatures.items()
     compared = {}
     for system, result in zip(systems, results[name], strict=True):
         values = {"p": result.p_value, "mean": result.mean, "interval": result.ci}
         compared[system] = {key: float(value) for key, value in values.items() if value is not None}
-    return {"baseline": next(iter(systems)), "systems": compared, "signature": str(signature)}
+    return {"baseline": next(iter(systems)), "systems": compared, "signature": f"{signature}|ties:counted"}
+
+
+def p_value(differences: np.ndarray, real: float) -> float:
+    """The share of samples that differ at least as much as the systems, which are a sample themselves."""
+    return (int(np.sum(differences >= real - TIE)) + 1) / (len(differences) + 1)
 
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """sacreBLEU takes its seed from the environment only."""
-    before = os.environ.get("SACREBLEU_SEED")
+def _sampled(seed: int) -> Iterator[None]:
+    """sacreBLEU takes its seed from the environment only, and has no option for ties."""
+    before, theirs = os.environ.get("SACREBLEU_SEED"), significance._compute_p_value
     os.environ["SACREBLEU_SEED"] = str(seed)
+    significance._compute_p_value = p_value
     try:
         yield
     finally:
+        significance._compute_p_value = theirs
         del os.environ["SACREBLEU_SEED"]
         if before is not None:
             os.environ["SACREBLEU_SEED"] = before

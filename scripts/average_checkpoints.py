@@ -9,7 +9,6 @@ last input (the newest, or the best, of a folder); the optimizer's state is left
 """
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from tools import positive, save
 from torch import Tensor
 
 from mega_fairseq.compat.checkpoints import CheckpointError
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         paths = chosen(options)
         check_output(options.output, paths)
         state = average(paths)
-        write(state, options.output)
+        save(state, options.output, "--output")
     except (OSError, CheckpointError) as error:
         print(f"average_checkpoints.py: {error}", file=sys.stderr)
         return 1
@@ -61,13 +61,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     text = "leave out what comes after this epoch (--num-epoch-*) or update (--num-update-*)"
     add("--checkpoint-upper-bound", type=int, metavar="N", help=text)
     return parser.parse_args(argv)
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def chosen(options: argparse.Namespace) -> list[Path]:
@@ -205,18 +198,6 @@ def check_alike(first: Path, sums: dict[str, Tensor], path: Path, model: dict[st
                 f"{path} holds another model than {first}: {name} is {kinds[0]} and was {kinds[1]}; average "
                 "checkpoints of one training"
             )
-
-
-def write(state: dict[str, Any], output: Path) -> None:
-    """Write so that the output is whole or as it was. Raises CheckpointError or OSError."""
-    part = output.with_name(f"{output.name}.part")
-    try:
-        torch.save(state, part)
-        os.replace(part, output)
-    except RuntimeError as error:  # torch's, where it cannot write
-        raise CheckpointError(f"cannot write --output {output}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

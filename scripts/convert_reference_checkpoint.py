@@ -7,12 +7,11 @@ Nothing in IN is run. Arguments are translated to fairseq 0.12; the optimizer's 
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
 
-import torch
+from tools import save
 
 import mega_fairseq  # noqa: F401
 from mega_fairseq.compat import untrusted
@@ -56,14 +55,7 @@ def convert(source: Path, target: Path, reverse: bool) -> None:
             f"cannot convert {source}: {one_line(error)}. Give a checkpoint of {wanted}; the other way goes "
             f"{other} --reverse"
         ) from error
-    part = target.with_name(f"{target.name}.part")
-    try:
-        torch.save(converted, part)
-        os.replace(part, target)
-    except RuntimeError as error:  # torch's, for a folder that is not there
-        raise CheckpointError(f"cannot write OUT {target}: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    save(converted, target, "OUT")
     tensors = converted["model"]
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{target}: {len(tensors)} tensors, {numbers:,} numbers")

@@ -43,7 +43,8 @@ def run(tool: str, out: Path, draw: Callable[[], Figure]) -> int:
                 figure.savefig(file, metadata=METADATA[file.suffix])
                 print(file)
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"{tool}: {error}", file=sys.stderr)
+        reason = str(error).partition("\n")[0]  # torch lists what differs
+        print(f"{tool}: {reason}", file=sys.stderr)
         return 1
     finally:
         logging.disable(logging.NOTSET)
@@ -69,10 +70,3 @@ def one_two_five(axis: Axis) -> None:
 def number(value: float, _: int) -> str:
     """A tick's name, for matplotlib's FuncFormatter."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)

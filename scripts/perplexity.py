@@ -20,6 +20,7 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq_cli import eval_lm
+from tools import positive
 
 import mega_fairseq
 
@@ -50,13 +51,6 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(json.dumps(report) if arguments.json else table(report))
     return 0
-
-
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def counts(path: Path | None) -> tuple[int | None, int | None]:

@@ -56,11 +56,7 @@ def load(cfg: Any) -> TranslationHub:
     paths = utils.split_paths(cfg.common_eval.path) if cfg.common_eval.path else []
     if len(paths) != 1:
         raise ValueError(f"--path {cfg.common_eval.path} names {len(paths)} checkpoints; give one")
-    try:
-        overrides = ast.literal_eval(cfg.common_eval.model_overrides)
-    except SyntaxError as error:
-        given = cfg.common_eval.model_overrides
-        raise ValueError(f"--model-overrides {given} is no literal like {{'dropout': 0.1}}") from error
+    overrides = ast.literal_eval(cfg.common_eval.model_overrides)  # which parsing has looked at
     task = tasks.setup_task(cfg.task)
     models, _, _ = checkpoint_utils.load_model_ensemble_and_task(paths, overrides, task)
     if not hasattr(models[0], "encoder"):

@@ -21,6 +21,7 @@ from figures import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
+from tools import positive
 
 import mega_fairseq  # noqa: F401  (lets fairseq load checkpoints safely, and say what is wrong with one)
 from mega_fairseq.modules.ema import MultiHeadEMA
@@ -42,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("checkpoint", type=Path, help="of a mega_nmt or mega_lm")
     parser.add_argument("--out", type=Path, required=True, help="picture; without .png or .svg: both")
-    parser.add_argument("--layers", type=figures.positive, nargs="+", help="layers, from 1 (default: all)")
-    parser.add_argument("--taps", type=figures.positive, default=32, help="tokens of the responses shown")
+    parser.add_argument("--layers", type=positive, nargs="+", help="layers, from 1 (default: all)")
+    parser.add_argument("--taps", type=positive, default=32, help="tokens of the responses shown")
     options = parser.parse_args(argv)
 
     def picture() -> Figure:
@@ -122,10 +123,11 @@ def time_scales(average: MultiHeadEMA) -> list[np.ndarray]:
 
 def responses(average: MultiHeadEMA, taps: int) -> tuple[np.ndarray, np.ndarray]:
     """Offsets (T,) of inputs that count, 0 = the output's own place, and their weights k (D, T)."""
-    kernel = average.kernel(taps).numpy()
-    if not average.bidirectional:
-        return np.arange(1 - taps, 1), kernel[:, ::-1]
-    forward, backward = np.split(kernel, 2)
+    averages = (c._replace(omega=None) for c in average.coefficients())
+    forward, *other = (average.taps(c, taps).numpy() for c in averages)
+    if not other:
+        return np.arange(1 - taps, 1), forward[:, ::-1]
+    backward = other[0]
     both = np.concatenate([forward[:, :0:-1], forward[:, :1] + backward[:, :1], backward[:, 1:]], axis=1)
     return np.arange(1 - taps, taps), both
 

@@ -85,7 +85,7 @@ def read_log(path: Path) -> Log:
         if match := RESUMED.search(line):
             _forget(log, int(match[1]))
         for subset, update, stats in _statistics(line):
-            if update < max(log.get(subset, {}).get("num_updates", [0])):
+            if update < max(log.get(subset, {}).get("num_updates", []), default=0):
                 _forget(log, update)  # resumed by a program that did not say so
             for name, value in stats.items():
                 log.setdefault(subset, {}).setdefault(name, {})[update] = value
@@ -142,6 +142,11 @@ def draw(runs: dict[str, Log]) -> Figure:
         ]
         if curves:
             panels.append((stat, label, curves))
+    if not panels:
+        raise ValueError(
+            f"{', '.join(runs)}: there is no finite value of {', '.join(stat for stat, _, _ in PANELS)}, so "
+            "training diverged at once or has hardly begun; name a log of another, or a longer one"
+        )
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(max(3.4 * columns, 5.0), 2.5 * rows + 0.5))

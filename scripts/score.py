@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tools import positive
+
 from mega_fairseq.generated import GeneratedError, is_generated, read_generated, read_text, split_lines
 from mega_fairseq.scoring import (
     DETOKENIZE,
@@ -22,6 +24,7 @@ from mega_fairseq.scoring import (
     TESTS,
     ScoringError,
     Systems,
+    check_pieces,
     comet,
     detokenizer,
     evaluate,
@@ -77,13 +80,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
 def check(options: argparse.Namespace) -> None:
     """Fill in names. Raises ScoringError for options that do not fit each other."""
     given, lang, test = len(options.hypotheses), options.target_lang, options.test
@@ -117,11 +113,13 @@ def hypotheses(path: Path, kind: str, detokenize: str, lang: str) -> list[str]:
     text = read_text(path)
     plain = detokenizer(detokenize, lang)
     if kind == "plain" or (kind == "auto" and not is_generated(text)):
-        return [plain(line) for line in split_lines(text)]
-    found = read_generated(path)
-    if detokenize == "none" and found.detokenized:
-        return found.detokenized
-    return [plain(line) for line in found.hypotheses]
+        lines, others = split_lines(text), []
+    else:
+        found = read_generated(path)
+        detokenized = detokenize == "none" and found.detokenized
+        lines, others = detokenized or found.hypotheses, found.sources
+    check_pieces(str(path), lines, others, detokenize)
+    return [plain(line) for line in lines]
 
 
 def matched(path: Path, what: str, lines: list[str], other: Path, count: int) -> list[str]:

@@ -4,10 +4,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stage import StageError, say
@@ -28,9 +30,13 @@ def run(command: list[str], log: Path, stdout: Path | None = None) -> None:
     Raises StageError, naming the log and its last line, when the command fails.
     """
     show(command)
-    with log.open("ab") as errors, (stdout or log).open("ab") as output:
-        status = subprocess.run(command, stdout=output, stderr=errors, env=environment()).returncode
-    check(command, status, log)
+    with (
+        log.open("ab") as errors,
+        (stdout or log).open("ab") as output,
+        _started(command, stdout=output, stderr=errors) as process,
+    ):
+        process.wait()
+    check(command, process.returncode, log)
 
 
 def train(command: list[str], log: Path) -> None:
@@ -44,17 +50,30 @@ def train(command: list[str], log: Path) -> None:
     with log.open("a", encoding="utf-8") as file:
         print(f"$ {shlex.join(command)}", file=file, flush=True)
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(
-            command, **pipe, encoding="utf-8", errors="replace", env=environment()
-        ) as process:
-            try:
-                for updates, perplexity in validations(_copied(process.stdout, file)):
-                    minutes = (time.monotonic() - start) / 60
-                    say(f"  {minutes:5.1f} min {updates:6,} updates   valid perplexity {perplexity:8.2f}")
-            except BaseException:
-                process.kill()  # or it would train on, unseen
-                raise
+        with _started(command, **pipe, encoding="utf-8", errors="replace") as process:
+            for updates, perplexity in validations(_copied(process.stdout, file)):
+                minutes = (time.monotonic() - start) / 60
+                say(f"  {minutes:5.1f} min {updates:6,} updates   valid perplexity {perplexity:8.2f}")
     check(command, process.returncode, log)
+
+
+@contextmanager
+def _started(command: list[str], **streams) -> Iterator[subprocess.Popen]:
+    """The command as a process that holds what `running.alone` holds, and is killed if the block fails."""
+    with subprocess.Popen(
+        command,
+        **streams,
+        stdin=subprocess.DEVNULL,
+        env=environment(),
+        process_group=0,  # with its workers
+        close_fds=False,
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # or it would go on, unseen
+            raise
 
 
 def validations(lines: Iterator[str]) -> Iterator[tuple[int, float]]:
@@ -87,10 +106,6 @@ def check(command: list[str], status: int, log: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with quiet threads and memory that is kept, unless the user has chosen.
-
-    glibc maps the memory of each large tensor anew, which the kernel fills with zeros (benchmarks/README.md).
-    """
+    """This process's environment with quiet threads, unless the user has chosen (benchmarks/README.md)."""
     defaults = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "PYTHONUTF8": "1"}
-    memory = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
-    return {**defaults, **memory, **os.environ}
+    return {**defaults, **os.environ}

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from stage import StageError, digest
+from stage import StageError, digest, writing
 from tqdm import tqdm
 
 BLOCK = 1 << 20
@@ -116,42 +116,40 @@ def unpack(archive: Path, member: str, target: Path, limit: int) -> Path:
 
     Raises StageError where the archive is damaged, lacks the member, or holds more than it says.
     """
-    part = target.with_name(target.name + ".part")
     try:
         with zipfile.ZipFile(archive) as opened, opened.open(member) as source:
             if opened.getinfo(member).file_size > limit:
                 raise StageError(f"{member} in {archive} has more than the {limit:,} bytes expected")
-            with part.open("wb") as file:
+            with writing(target) as file:
                 shutil.copyfileobj(source, file, BLOCK)
-        os.replace(part, target)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise StageError(
             f"{archive} is damaged or lacks {member} ({error}); delete it to download again"
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
 def untar(archive: Path, members: Mapping[str, Path], limit: int) -> set[str]:
-    """Write those of `members` that a tar archive holds, each to its own path; the names of those it holds.
+    """Write those of `members` that a tar archive holds, each to its path; the names of those written.
 
     Other members are passed over, so that nothing in the archive decides where a file is written. Of members
-    with one name the first is taken. Raises StageError, and writes none, where the archive is damaged or a
-    member is no plain file or has more than `limit` bytes.
+    with one name, or for one path, the first is taken. Raises StageError, and writes none, where the archive
+    is damaged or a member is no plain file or has more than `limit` bytes.
     """
-    parts: dict[str, Path] = {}
+    parts: dict[Path, Path] = {}
+    taken = set()
     try:
         with tarfile.open(archive) as opened:
             for member in opened:
                 name = member.name.removeprefix("./")
-                if name in members and name not in parts:
-                    parts[name] = members[name].with_name(members[name].name + ".part")
-                    _write_member(archive, opened, member, parts[name], limit)
+                if name in members and (target := members[name]) not in parts:
+                    parts[target] = target.with_name(target.name + ".part")
+                    _write_member(archive, opened, member, parts[target], limit)
+                    taken.add(name)
             while opened.fileobj and opened.fileobj.read(BLOCK):
                 pass  # gzip's checksum comes last
-        for name, part in parts.items():
-            os.replace(part, members[name])
+        for target, part in parts.items():
+            os.replace(part, target)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = str(error).split(":\n")[0]  # not what tarfile says of each compression
         raise StageError(
@@ -160,7 +158,7 @@ def untar(archive: Path, members: Mapping[str, Path], limit: int) -> set[str]:
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-    return set(parts)
+    return taken
 
 
 def _write_member(

@@ -2,14 +2,14 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import commands
 import fetch
-from stage import StageError, digest, ensure, say
+import running
+from stage import digest, ensure, say
 
 SPLITS = ("train", "valid", "test")
 
@@ -28,21 +28,17 @@ def main(
     )
     parser.add_argument("--out", type=Path, default=Path(default), help="folder for everything")
     parser.add_argument("--mirror", help="folder or URL that holds the archive instead")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--workers", type=running.positive, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args()
-    try:
-        prepare(options, archive, urls, sha256, write)
-    except (StageError, OSError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return running.in_order("prepare", partial(prepare, options, archive, urls, sha256, write))
 
 
 def prepare(options: argparse.Namespace, archive: str, urls: list[str], sha256: str, write) -> None:
     """Every stage whose output is not whole. Raises StageError where one cannot be done."""
-    got = fetch.fetch(archive, urls, sha256, options.out / "download", options.mirror)
-    made = ensure("text", options.out / "text", digest(got), partial(write, got))
-    ensure("data-bin", options.out / "data-bin", made, partial(preprocess, options))
+    with running.alone(options.out, "prepare.py"):
+        got = fetch.fetch(archive, urls, sha256, options.out / "download", options.mirror)
+        made = ensure("text", options.out / "text", digest(got), partial(write, got))
+        ensure("data-bin", options.out / "data-bin", made, partial(preprocess, options))
     say(f"Data: {options.out / 'data-bin'}")
     say(f"Original text of the test split: {options.out / 'text' / 'test.txt'}")
 

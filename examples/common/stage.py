@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 STAMP = "stamp.json"
 
@@ -31,11 +32,22 @@ def fingerprint(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes its name when it is whole."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write so that a reader never sees half a file."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with writing(path) as file:
+        file.write((json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:

@@ -1,16 +1,14 @@
 """What every quickstart shares: its options, one at a time, and a training that can be resumed."""
 
 import argparse
-import fcntl
 import os
 import shlex
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import commands
+import running
 from stage import StageError, fingerprint, read_json, say, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,28 +23,13 @@ REPORT = shlex.split("""
 
 def main(quickstart: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
     """Run the stages of a quickstart that are not whole yet; the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.chdir(ROOT)
-    try:
-        WORK.mkdir(parents=True, exist_ok=True)
-        with (WORK / "lock").open("w") as lock:
-            take(lock)
+
+    def work() -> None:
+        with running.alone(WORK, "quickstart"):
             quickstart(options)
-    except (StageError, OSError) as error:
-        print(f"quickstart: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nquickstart: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
 
-
-def take(lock) -> None:
-    """Hold `lock` until it is closed. Raises StageError where another quickstart holds it."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StageError(f"another quickstart is running in {WORK}; wait for it or stop it") from None
+    return running.in_order("quickstart", work)
 
 
 def parser(description: str, *, arch: str, minutes: float, updates: int) -> argparse.ArgumentParser:

@@ -2,19 +2,20 @@
 
 import html
 import re
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
 import fetch
 import lines
-from stage import StageError, digest, write_json
+from stage import StageError, digest, write_json, writing
 
 LANGUAGES = ("en", "de")
 DIRECTIONS = ("en-de", "de-en")
 COUNTS = "counts.json"  # rows of (name, lines, English tokens, German tokens)
 LIMIT = 1 << 30  # bytes of a member; the largest text has some 400 MB
-SEGMENT = re.compile(r"<seg\b[^>]*>(.*?)</seg\s*>", re.DOTALL | re.IGNORECASE)
+SEGMENT = re.compile(r"<doc\b([^>]*)>|<seg\b([^>]*)>(.*?)</seg\s*>", re.DOTALL | re.IGNORECASE)
+NAME = re.compile(r"""\b(?:docid|id)\s*=\s*(["']?)(.*?)\1(?=\s|$)""", re.DOTALL | re.IGNORECASE)
 
 
 class Archive(NamedTuple):
@@ -74,7 +75,7 @@ def fetch_all(directory: Path, mirror: str | None) -> dict[str, str]:
     for archive in archives:
         got = fetch.fetch(archive.name, [archive.url], archive.checksum, directory, mirror)
         sums[archive.name] = digest(got)
-    with lines.writing(directory / fetch.SUMS) as file:
+    with writing(directory / fetch.SUMS) as file:
         file.write("".join(f"{found}  {name}\n" for name, found in sums.items()).encode())
     return sums
 
@@ -102,7 +103,8 @@ def write_raw(archives: Path, directory: Path) -> None:
             )
     names = {name for split, direction in product(SETS, DIRECTIONS) for name in set_names(split, direction)}
     for archive in NEWS:
-        members = {f"{folder}/{name}": directory / name for folder in ("dev", "test") for name in names}
+        wanted = {name for name in names if not (directory / name).exists()}  # the first archive's are taken
+        members = {f"{folder}/{name}": directory / name for folder in ("dev", "test") for name in wanted}
         fetch.untar(archives / archive.name, members, LIMIT)
     if missing := sorted(name for name in names if not (directory / name).exists()):
         places = " and ".join(str(archives / archive.name) for archive in NEWS)
@@ -118,22 +120,17 @@ def write_text(raw: Path, directory: Path) -> None:
     """
     rows = []
     with (
-        lines.writing(directory / "train.en") as english,
-        lines.writing(directory / "train.de") as german,
+        writing(directory / "train.en") as english,
+        writing(directory / "train.de") as german,
     ):
         for name, (_, stem) in TRAINING.items():
             files = tuple(raw / Path(f"{stem}.{lang}").name for lang in LANGUAGES)
             rows += _write_pairs(name, files, (english, german))
     for split, direction in product(SETS, DIRECTIONS):
         files = tuple(raw / name for name in set_names(split, direction))
-        both = tuple(map(segments, files))
-        if len(both[0]) != len(both[1]):
-            raise StageError(
-                f"{files[0]} has {len(both[0]):,} segments and {files[1]} has {len(both[1]):,}: they are no "
-                "pairs; correct the archive they are from, or pass another --mirror"
-            )
+        both = _paired_segments(files)
         for lang, side in zip(LANGUAGES, both, strict=True):
-            with lines.writing(directory / f"{split}.{direction}.{lang}") as file:
+            with writing(directory / f"{split}.{direction}.{lang}") as file:
                 file.write("".join(f"{line}\n" for line in side).encode())
         rows.append([f"{split}.{direction}", len(both[0]), *(sum(map(lines.tokens, side)) for side in both)])
     write_json(directory / COUNTS, rows)
@@ -152,12 +149,33 @@ def _write_pairs(name: str, files, outputs) -> list[list]:
     return [[f"{name}, all", *every], [name, *kept]]
 
 
-def segments(path: Path) -> list[str]:
-    """The text of each segment of an SGM file, in order: entities resolved, one line each.
+def _paired_segments(files: tuple[Path, Path]) -> tuple[list[str], list[str]]:
+    """Raises StageError, naming the first difference, unless both files have the same segments in order."""
+    first, second = map(segments, files)
+    for number, (one, other) in enumerate(zip_longest(first, second, fillvalue=("missing", "")), 1):
+        if one[0] != other[0]:
+            raise StageError(
+                f"segment {number:,} of {files[0]} is {one[0]} and of {files[1]} is {other[0]}: they are no "
+                "pairs; correct the archive they are from, or pass another --mirror"
+            )
+    return [text for _, text in first], [text for _, text in second]
+
+
+def segments(path: Path) -> list[tuple[str, str]]:
+    """("ID of DOCID", text) of each segment of an SGM file, in order: entities resolved, one line each.
 
     Raises StageError for a file that is not UTF-8 or has none.
     """
-    found = SEGMENT.findall("\n".join(lines.read(path)))
+    found, document = [], "?"
+    for match in SEGMENT.finditer("\n".join(lines.read(path))):
+        doc, seg, text = match.groups()
+        named = NAME.search(doc or seg or "")
+        name = named[2] if named else "?"
+        if text is None:
+            document = name
+        else:
+            plain = re.sub(r"\s*\n\s*", " ", html.unescape(text).strip())
+            found.append((f"{name} of {document}", plain))
     if not found:
         raise StageError(f"{path} has no segments (<seg ...>); pass another --mirror")
-    return [re.sub(r"\s*\n\s*", " ", html.unescape(text).strip()) for text in found]
+    return found

@@ -1,17 +1,13 @@
 """Text by lines: only a line feed ends one, every file is UTF-8, and nothing is half-written."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import BinaryIO
 
-from stage import StageError
+from stage import StageError, writing
 from tqdm import tqdm
 
 BLOCK = 2000  # lines that a worker takes at once
@@ -45,18 +41,6 @@ def pairs(paths: tuple[Path, Path]) -> Iterator[tuple[str, str]]:
         yield one, other
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is whole."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def tokens(line: str) -> int:
     """How many words or pieces stand between spaces."""
     return len(line.split())
@@ -67,7 +51,7 @@ def transform(
 ) -> tuple[int, int]:
     """Write `work(lines)` of all lines, made in the pool and in order; the numbers of lines and tokens.
 
-    `work` gives a line for each line. Raises StageError where a worker dies.
+    `work` gives a line for each line.
     """
     read_lines = written = count = 0
     lines = read(source)
@@ -88,12 +72,9 @@ def _made(work: Callable[[list[str]], list[str]], lines: list[str]) -> tuple[int
 
 def _in_order(work: Callable, blocks: Iterable[list[str]], pool: Executor) -> Iterator:
     waiting: deque = deque()
-    try:
-        for block in blocks:
-            waiting.append(pool.submit(work, block))
-            if len(waiting) == AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
+    for block in blocks:
+        waiting.append(pool.submit(work, block))
+        if len(waiting) == AHEAD:
             yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise StageError("a worker process died, perhaps for want of memory; try fewer --workers") from None
+    while waiting:
+        yield waiting.popleft().result()

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,23 +15,16 @@ import cleaning
 import commands
 import corpora
 import lines
+import running
 import subwords
 from corpora import COUNTS, DIRECTIONS, LANGUAGES, SETS
-from stage import StageError, ensure, read_json, say, write_json
+from running import positive
+from stage import StageError, ensure, read_json, say, write_json, writing
 
 
 def main(argv: list[str] | None = None) -> int:
     """Make the data; the exit status."""
-    options = parse(argv)
-    try:
-        prepare(options)
-    except (StageError, OSError) as error:
-        print(f"prepare: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nprepare: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+    return running.in_order("prepare", partial(prepare, parse(argv)))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -55,16 +47,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
-
-
 def prepare(options: argparse.Namespace) -> None:
     """Every stage whose output is not whole. Raises StageError where one cannot be done."""
     subwords.check(options.bpe)
+    with running.alone(options.out, "prepare.py"):
+        _prepare(options)
+
+
+def _prepare(options: argparse.Namespace) -> None:
     out, kind = options.out, subwords.KINDS[options.bpe]
     cut = f"{options.bpe}-{options.bpe_size}"
     raw, text, plain, pieces = out / "raw", out / "text", out / kind.folder, out / cut
@@ -81,7 +71,7 @@ def prepare(options: argparse.Namespace) -> None:
     ensure("data-bin", binary, [made, options.direction], partial(preprocess, options, text, pieces))
 
     table = count_table({"text": text, kind.folder: plain, "subwords": pieces})
-    with lines.writing(out / "counts.txt") as file:
+    with writing(out / "counts.txt") as file:
         file.write(f"{table}\n".encode())
     say(f"\n{table}\n\nData: {binary}")
 
@@ -89,7 +79,7 @@ def prepare(options: argparse.Namespace) -> None:
 def write_plain(options: argparse.Namespace, text: Path, directory: Path) -> None:
     """Normalise, and for subword-nmt tokenise, every file of `text`."""
     work = subwords.KINDS[options.bpe].prepare
-    with ProcessPoolExecutor(options.workers) as pool:
+    with running.workers(options.workers) as pool:
         rows = []
         for name in names():
             for lang in LANGUAGES:
@@ -104,10 +94,11 @@ def write_pieces(options: argparse.Namespace, plain: Path, directory: Path) -> N
     """Learn joint subwords of the training text, cut every file, and drop training pairs of odd length."""
     kind = subwords.KINDS[options.bpe]
     model = directory / kind.model
-    kind.learn([plain / f"train.{lang}" for lang in LANGUAGES], options.bpe_size, model)
+    texts = [plain / f"train.{lang}" for lang in LANGUAGES]
     work = partial(kind.encode, model)
     rows = []
-    with ProcessPoolExecutor(options.workers) as pool:
+    with running.workers(options.workers) as pool:
+        pool.submit(kind.learn, texts, options.bpe_size, model).result()  # no signal would end it here
         for name in names():
             for lang in LANGUAGES:
                 source = plain / f"{name}.{lang}"
@@ -125,7 +116,7 @@ def clean(directory: Path) -> list[int]:
     """
     files = tuple(directory / f"all.{lang}" for lang in LANGUAGES)
     count, english, german = 0, 0, 0
-    with lines.writing(directory / "train.en") as one, lines.writing(directory / "train.de") as other:
+    with writing(directory / "train.en") as one, writing(directory / "train.de") as other:
         for pair in lines.pairs(files):
             if cleaning.worth_training(*pair):
                 one.write(f"{pair[0]}\n".encode())

@@ -83,8 +83,10 @@ def to_reference(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
     Raises ValueError for another model, and for options that the reference does not have.
     """
-    cfg = checkpoint.get("cfg")
-    name = str(cfg["model"].get("_name")) if cfg and cfg.get("model") else ""
+    cfg = checkpoint.get("cfg") or {}
+    chosen = cfg.get("model") or {}
+    chosen = vars(chosen) if isinstance(chosen, Namespace) else chosen  # of fairseq's older architectures
+    name = str(chosen.get("_name") or chosen.get("arch") or "")
     if not name.startswith(("mega_nmt", "mega_lm")):
         raise ValueError(f"it holds the model {name or 'of no name'!r}, no mega_nmt or mega_lm")
     kept = checkpoint.get(KEPT)

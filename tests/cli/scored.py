@@ -1,10 +1,15 @@
 """What the tests of the scripts share: the scripts as modules, files, and systems that differ."""
 
 import importlib.util
+import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))  # as where a script runs
 WORDS = ["Das", "Haus", ",", "well-known", "mit", "'alten'", "Türen", ";", "kostet", "1.500", "Euro", "."]
 
 
@@ -40,3 +45,12 @@ def output(lines, detokenized=()):
         found += [f"S-{i}\tsource", f"H-{i}\t-0.5\t{lines[i]}"]
         found += [f"D-{i}\t-0.5\t{text}" for text in detokenized[i : i + 1]]
     return found
+
+
+def sacrebleu(folder, *arguments):
+    """sacreBLEU's own command line."""
+    command = [sys.executable, "-m", "sacrebleu", *arguments, "--format", "json"]
+    environment = {**os.environ, "SACREBLEU_SEED": "7"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

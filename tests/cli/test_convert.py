@@ -181,6 +181,8 @@ def test_refusals(kind, tmp_path, capsys):
 
 def test_files_that_are_no_checkpoint(tmp_path):
     torch.save(reference("nmt default"), tmp_path / "theirs.pt")
+    stock = {"args": None, "cfg": {"model": Namespace(arch="transformer")}, "model": {}}  # of fairseq 0.12
+    torch.save(stock, tmp_path / "stock.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "theirs.pt").read_bytes()[:5000])
     table = [
         (["absent.pt", "out.pt"], "there is no checkpoint"),
@@ -189,6 +191,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
         (["theirs.pt", "theirs.pt"], "is IN"),
         (["theirs.pt", "absent/out.pt"], "cannot write OUT"),
         (["--reverse", "theirs.pt", "out.pt"], "no mega_nmt or mega_lm"),
+        (["--reverse", "stock.pt", "out.pt"], "it holds the model 'transformer', no mega_nmt or mega_lm"),
     ]
     for arguments, message in table:
         paths = [a if a.startswith("--") else tmp_path / a for a in arguments]

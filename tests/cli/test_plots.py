@@ -99,20 +99,6 @@ def test_line_that_was_cut_off_is_left_out(trained, tmp_path, name):
     assert 4 in plot_training.read_log(cut)["train"]["loss"]
 
 
-def test_log_of_hydra_and_of_epochs(tmp_path):
-    log = tmp_path / "hydra_train.log"
-    log.write_text(
-        "[2026-11-24 15:06:10,907][valid][INFO] - epoch 001 | valid on 'valid' subset | loss nan | ppl 24.57 "
-        "| num_updates 2\n[2026-11-24 15:06:10,966][train][INFO] - epoch 001 | loss 4.74 | ppl 26.72 | "
-        "num_updates 2 | lr 6e-05\n[2026-11-24 15:06:10,966][train][INFO] - epoch 002 | loss | ppl 25\n"
-    )
-    found = plot_training.read_log(log)
-    expected = {"epoch": 1.0, "loss": 4.74, "ppl": 26.72, "num_updates": 2.0, "lr": 6e-05}
-    assert found["train"] == {name: {2: value} for name, value in expected.items()}
-    assert found["valid"]["ppl"] == {2: 24.57}
-    assert plot_training.finite(found["valid"]["loss"]) == []
-
-
 def test_curves_and_their_labels(trained, tmp_path):
     logs = [str(trained / f"{name}.log") for name in ("second", "simple")]
     assert plot_training.main([*logs, "--names", "run A", "$run_B$", "--out", str(tmp_path / "curves")]) == 0
@@ -268,7 +254,6 @@ BAD = {
     "two models": (plot_attention, f"{FOUR} --path four.pt:four.pt", ["--path", "2 checkpoints"]),
     "no sentence": (plot_attention, f"{FOUR} --source= ", ["--source", "empty"]),
     "no codes": (plot_attention, f"{FOUR} --bpe subword_nmt", ["--bpe-codes", "missing"]),
-    "no literal": (plot_attention, f"{FOUR} --model-overrides {{", ["--model-overrides {", "literal like"]),
     "no data": (plot_attention, "none --path four.pt --source a", ["none", "fairseq-preprocess"]),
 }
 

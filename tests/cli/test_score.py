@@ -1,7 +1,6 @@
 """scripts/score.py: scores and paired tests are those that sacreBLEU computes itself."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,8 +10,7 @@ import pytest
 import sacremoses
 from fairseq.data.data_utils import post_process
 from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.significance import PairedTest
-from scored import FAIR, FILES, GOOD, POOR, REFERENCE, ROOT, load, write
+from scored import FAIR, FILES, GOOD, POOR, REFERENCE, ROOT, load, sacrebleu, write
 
 from mega_fairseq import scoring
 
@@ -38,15 +36,6 @@ def score(script, capsys, tmp_path, monkeypatch):
     return run
 
 
-def sacrebleu(folder, *arguments):
-    """sacreBLEU's own command line."""
-    command = [sys.executable, "-m", "sacrebleu", *arguments, "--format", "json"]
-    environment = {**os.environ, "SACREBLEU_SEED": "7"}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("references", ["ref", "ref other"])
 def test_scores_and_signatures_are_those_of_sacrebleus_command(score, tmp_path, references):
     ours = score("c", references=references)
@@ -56,46 +45,6 @@ def test_scores_and_signatures_are_those_of_sacrebleus_command(score, tmp_path, 
         found = ours[entry["name"]]
         assert found["scores"] == {"c": pytest.approx(entry["score"], abs=1e-9)}
         assert found["signature"] == entry["signature"]
-
-
-@pytest.mark.parametrize(
-    ("test", "flag", "metrics"),
-    [  # as JSON, sacreBLEU's own command can write no other that was bootstrapped
-        ("bootstrap", "--paired-bs", ["bleu"]),
-        ("randomization", "--paired-ar", ["bleu", "chrf", "ter"]),
-    ],
-)
-def test_p_values_are_those_of_sacrebleus_command(score, tmp_path, test, flag, metrics):
-    ours = score("a b c", f"--test {test} --samples 150 --seed 7 --metrics {' '.join(metrics)}")
-    arguments = ["ref", "-i", "a", "b", "c", "-m", *metrics, flag, f"{flag}-n", "150", "-w", "9"]
-    theirs = sacrebleu(tmp_path, *arguments)
-    assert [row["system"] for row in theirs] == ["Baseline: a", "b", "c"]
-    for row in theirs:
-        system = row["system"].removeprefix("Baseline: ")
-        for name, found in ours.items():
-            tested = found[test]["systems"][system]
-            assert tested.get("p") == row[name]["p_value"]
-            assert found["scores"][system] == pytest.approx(row[name]["score"], abs=1e-9)
-            if test == "bootstrap":
-                assert (tested["mean"], tested["interval"]) == (row[name]["mean"], row[name]["ci"])
-    assert ours["BLEU"][test]["systems"]["c"]["p"] < ours["BLEU"][test]["systems"]["b"]["p"]
-    assert "seed:7" in ours["BLEU"][test]["signature"] and ":150|" in ours["BLEU"][test]["signature"]
-
-
-def test_both_tests_with_sacrebleus_numbers_and_the_environment_as_it_was(score, monkeypatch):
-    monkeypatch.setenv("SACREBLEU_SEED", "99")
-    found = score("a b", "--metrics chrf ter --test both")
-    assert os.environ["SACREBLEU_SEED"] == "99"
-    for test, short, samples in (("bootstrap", "bs", 1000), ("randomization", "ar", 10000)):
-        monkeypatch.setenv("SACREBLEU_SEED", "12345")
-        metrics = {"chrF2": CHRF(), "TER": TER()}
-        _, theirs = PairedTest([("a", GOOD), ("b", FAIR)], metrics, [REFERENCE], short)()
-        for name in metrics:
-            assert found[name][test]["systems"]["b"]["p"] == theirs[name][1].p_value
-            assert {f"{short}:{samples}", "seed:12345"} < set(found[name][test]["signature"].split("|"))
-    monkeypatch.delenv("SACREBLEU_SEED")
-    score("a b", "--metrics bleu --test bootstrap --samples 5")
-    assert "SACREBLEU_SEED" not in os.environ
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,14 @@ def test_tokens_become_plain_text(script, tmp_path, kind):
         assert script.hypotheses(tmp_path / "tokens", "auto", kind, "de") == plain
 
 
+def test_pieces_that_begin_no_word_and_no_text_at_all_are_joined(script, tmp_path):
+    bad = "\n".join(["S-0\t\u2581a", "H-0\t-0.5\t. . ,", "S-1\tb", "H-1\t-0.5\tc", ""])
+    (tmp_path / "gen").write_text(bad)
+    assert script.hypotheses(tmp_path / "gen", "auto", "sentencepiece", "") == ["..,", "c"]
+    write(tmp_path / "gen", ["", ""])
+    assert script.hypotheses(tmp_path / "gen", "plain", "sentencepiece", "") == ["", ""]
+
+
 def test_without_a_tokenizer_of_ours_fairseqs_counts(script, tmp_path):
     write(tmp_path / "gen", output(["a@@ b"], detokenized=["ab"]))
     assert script.hypotheses(tmp_path / "gen", "auto", "none", "") == ["ab"]
@@ -103,6 +111,16 @@ BAD = {
     ),
     "no output": ("--hypotheses a --references ref --format generate", ["a has no hypotheses", "--quiet"]),
     "encoding": ("--hypotheses latin --references ref", ["latin is not UTF-8 text at byte 1", "iconv"]),
+    "joined": (
+        "--hypotheses gen --references ref --detokenize sentencepiece",
+        ["gen has no sentencepieces", "leave out --detokenize"],
+    ),
+    "plain": ("--hypotheses a --references ref --detokenize sentencepiece", ["a has no sentencepieces"]),
+    "pieces": ("--hypotheses pieces --references ref", ["pieces has", "give --detokenize sentencepiece"]),
+    "output of pieces": (
+        "--hypotheses genpieces --references ref --detokenize moses --target-lang de",
+        ["genpieces has sentencepieces", "give --detokenize sentencepiece"],
+    ),
     "names": (
         "--hypotheses a b --references ref --names x",
         ["--names has 1 names for 2 files of --hypotheses"],
@@ -146,6 +164,10 @@ def test_bad_input(script, score, monkeypatch, capsys, tmp_path, name):
     monkeypatch.setitem(sys.modules, "comet", None)  # not installed
     (tmp_path / "dir").mkdir()
     lines = output(GOOD)
+    pieces = [TOKENS["sentencepiece"](line) for line in GOOD]
+    write(tmp_path / "gen", lines)
+    write(tmp_path / "pieces", pieces)
+    write(tmp_path / "genpieces", output(pieces, detokenized=pieces))
     write(tmp_path / "short", GOOD[1:])
     write(tmp_path / "long", [*GOOD, "more"])
     write(tmp_path / "hole", [line for line in lines if "-3\t" not in line])

@@ -72,8 +72,13 @@ def test_every_sentence_comes_back_in_order(path, texts, nbest, seed):
 @given(texts=LINES, seed=st.integers(0, 99))
 @settings(max_examples=50, deadline=None)
 def test_hypotheses_alone_in_any_order_are_enough(path, texts, seed):
-    lines = [f"H-{i}\t{s}\t{t}\n" for i, text in enumerate(texts) for s, t in ((-9.5, "bad"), (-1.5, text))]
-    random.Random(seed).shuffle(lines)
+    draw = random.Random(seed)
+    lines = []
+    for i, text in enumerate(texts):
+        hypotheses = [f"H-{i}\t-9.5\tbad\n", f"H-{i}\t-1.5\t{text}\n"]
+        draw.shuffle(hypotheses)
+        lines.append("".join(hypotheses))
+    draw.shuffle(lines)
     write(path, "".join(lines))
     found = read_generated(path)
     assert found.hypotheses == texts and found.sources == found.references == found.detokenized == []
@@ -124,6 +129,8 @@ def test_an_output_cut_anywhere_is_refused_or_complete(path):
         ("S-0\ta\nH-0\t-0.5\ta\nS-1\tb\n", "translations of 1 sentences where 2"),
         ("H-0\t-0.5\ta\nD-0\t-0.5\ta\nH-1\t-0.5\tb\n", "detokenized translations of 1 sentences"),
         ("S-0\ta\nH-0\t-0.5\ta\nS-0\tb\nH-0\t-0.5\tb\n", "line 3 is a second S-0"),
+        ("H-0\t-0.5\ta\nH-1\t-1\tb\nH-0\t-0.5\tb\nH-1\t-1\ta\n", "line 3 is a second H-0: .* several"),
+        ("D-1\t-1\tb\nH-0\t-1\ta\nH-1\t-1\tb\nD-0\t-1\ta\nD-1\t-1\tb\n", "line 5 is a second D-1"),
     ],
 )
 def test_what_is_not_whole_is_refused(path, text, words):

@@ -117,13 +117,21 @@ def test_segments_keep_their_order(sentences):
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "set.sgm"
         path.write_bytes(content.encode())
-        assert corpora.segments(path) == [line.strip() for line in sentences]
+        assert corpora.segments(path) == [("1 of ?", line.strip()) for line in sentences]
 
 
 def test_segments_resolve_entities_and_are_one_line_each(tmp_path):
     path = tmp_path / "set.sgm"
-    path.write_text('<SEG id="1">A &amp; B&#10;C &quot;D&quot;</SEG>\n<seg id="2"></seg><seg>E\r\n F</seg>')
-    assert corpora.segments(path) == ['A & B C "D"', "", "E F"]
+    path.write_text(
+        '<SEG id="1">A &amp; B&#10;C &quot;D&quot;</SEG>\n<doc sysid="x" docid="a b"><seg id="2"></seg>'
+        "<Doc docid=c><seg\nid='3' x=y></seg><seg>E\r\n F</seg>"
+    )
+    assert corpora.segments(path) == [
+        ("1 of ?", 'A & B C "D"'),
+        ("2 of a b", ""),
+        ("3 of c", ""),
+        ("? of c", "E F"),
+    ]
     path.write_text("<doc></doc>")
     with pytest.raises(StageError, match=r"set.sgm has no segments"):
         corpora.segments(path)
