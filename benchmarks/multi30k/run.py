@@ -5,11 +5,13 @@
 goes through these stages and skips what is done already: joint sentencepieces, binary data, a learning rate
 for each model (equal effort: the same rates, updates and seed; the lowest validation perplexity wins),
 training, translation of test 2016, scores with a paired test. Everything lies under work/ but results.json.
+Models whose numbers of parameters differ by more than 3 % are refused.
 """
 
 import argparse
 import gzip
 import json
+import re
 import shlex
 import sys
 from functools import partial
@@ -21,7 +23,7 @@ sys.path.insert(0, str(ROOT / "examples" / "common"))
 
 import commands  # noqa: E402
 import sentencepiece  # noqa: E402
-from stage import digest, ensure, say, write_json  # noqa: E402
+from stage import StageError, digest, ensure, say, write_json  # noqa: E402
 
 NAMES = {"train": "train", "valid": "val", "test": "test_2016_flickr"}
 PIECES = 4000
@@ -37,7 +39,7 @@ SETTINGS = shlex.split("""
 """)
 MODELS = {
     "transformer": """--arch transformer --encoder-layers 2 --decoder-layers 2 --encoder-embed-dim 128
-        --encoder-ffn-embed-dim 512 --decoder-ffn-embed-dim 512 --encoder-attention-heads 4
+        --encoder-ffn-embed-dim 624 --decoder-ffn-embed-dim 624 --encoder-attention-heads 4
         --decoder-attention-heads 4""",
     "mega": "--arch mega_nmt_tiny",
     "mega-paper-init": """--arch mega_nmt --encoder-embed-dim 128 --encoder-hidden-dim 256
@@ -96,6 +98,18 @@ def curve(directory: Path) -> dict[int, float]:
         return dict(commands.validations(iter(log)))
 
 
+def parameters(directory: Path) -> int:
+    """Of the model that train.log tells of."""
+    log = (directory / "train.log").read_text(encoding="utf-8")
+    return int(re.search(r"num\. shared model params: ([\d,]+)", log)[1].replace(",", ""))
+
+
+def check_equal(sizes: dict[str, int]) -> None:
+    """Raises StageError where two models differ by more than 3 %."""
+    if max(sizes.values()) > 1.03 * min(sizes.values()):
+        raise StageError(f"the models' numbers of parameters differ by more than 3 %: {sizes}")
+
+
 def translate(data: Path, model: Path, directory: Path) -> None:
     """Test 2016 with beam 5 into generate.txt."""
     where = [data, "--source-lang", "en", "--target-lang", "de", "--user-dir", "mega_fairseq"]
@@ -146,13 +160,18 @@ def main() -> None:
     )
     options = parser.parse_args()
     work = HERE.relative_to(ROOT) / "work"
-    made = ensure("pieces", work / "pieces", PIECES, partial(write_pieces, options.texts))
+    texts = {file.name: digest(file) for file in sorted(options.texts.glob("*.gz"))}
+    made = ensure("pieces", work / "pieces", [PIECES, texts], partial(write_pieces, options.texts))
     ensure("data-bin", work / "data-bin", made, partial(preprocess, work / "pieces"))
     tuned: dict[str, dict[str, float]] = {}
+    sizes = {}
     for model, arguments in MODELS.items():
         tuned[model] = {}
         for rate in RATES:
-            tuned[model][rate] = min(curve(run(work, model, arguments, rate, 1, TUNING)).values())
+            trained = run(work, model, arguments, rate, 1, TUNING)
+            tuned[model][rate] = min(curve(trained).values())
+            sizes[model] = parameters(trained)
+    check_equal(sizes)
     best = {model: min(rates, key=lambda rate: rates[rate]) for model, rates in tuned.items()}
     say(f"learning rates: {best}")
     plan = [(m, a, best[m], seed) for seed in options.seeds for m, a in MODELS.items()]
@@ -170,6 +189,7 @@ def main() -> None:
         scores[seed] = score(work, [test for (_, s), test in systems.items() if s == seed])
     result = {
         "updates": options.updates,
+        "parameters": sizes,
         "tuning": {"updates": TUNING, "perplexity": tuned},
         "scores": scores,
     }

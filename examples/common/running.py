@@ -6,14 +6,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from stage import StageError
 
+PATIENCE = 5  # seconds that the processes of a stopped run may take to end
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,15 +52,25 @@ def alone(folder: Path, name: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)  # a command that outlives a killed run still writes there
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError(
-                f"another {name} is running in {folder}, or a command that it left; wait for it or stop it"
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+        patience = time.monotonic() + PATIENCE
+        while not _locked(lock):
+            if time.monotonic() > patience:
+                raise StageError(
+                    f"another {name} is running in {folder}, or a command that it left; "
+                    "wait for it or stop it"
+                )
+            time.sleep(0.1)
         yield
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 @contextmanager
@@ -66,24 +79,25 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
 
     Raises StageError where one of them dies.
     """
-    with ProcessPoolExecutor(count, initializer=_end_with_parent) as pool:
-        try:
-            with _put_off():
-                pool.submit(int)  # starts them
-            yield pool
-        except BrokenProcessPool:
-            raise StageError(
-                "a worker process died, perhaps for want of memory; try fewer --workers"
-            ) from None
-        except BaseException:
-            for process in multiprocessing.active_children():
-                process.kill()  # or leaving would wait for what they have begun
-            raise
+    pool = ProcessPoolExecutor(count, initializer=_end_with_parent)
+    try:
+        with _put_off():
+            pool.submit(int)  # starts them
+        yield pool
+    except BrokenProcessPool:
+        raise StageError("a worker process died, perhaps for want of memory; try fewer --workers") from None
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()  # or the end would wait for what they have begun
+        raise
+    finally:
+        with _put_off():
+            pool.shutdown()
 
 
 @contextmanager
 def _put_off() -> Iterator[None]:
-    """Interrupt at the end of the block what is interrupted in it: within a fork that is lost."""
+    """Interrupt after the block what is interrupted in it: within a fork or a finalizer that is lost."""
     arrived = []
     kinds = [kind for kind in STOPPING if signal.getsignal(kind) is signal.default_int_handler]
     for kind in kinds:

@@ -64,6 +64,7 @@ def flags():
         options.parse_args_and_arch(parsers[-1], [*user, "--task", task, "--arch", arch])
     parsers.append(get_args_parser())
     found |= {"--nodes", "--ntasks-per-node", "--gpus-per-node"}  # of Slurm's srun
+    found |= {"--random-order", "--cov"}  # of pytest's plugins
     found |= {name for parser in parsers for action in parser._actions for name in action.option_strings}
     for path in ROOT.glob("*/**/*.py"):
         if path.relative_to(ROOT).parts[0] in ("scripts", "examples", "benchmarks"):
