@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 if "torch" not in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# torch reads this as it makes its first tensor. The kernel gives large tensors pages of 2 MB then, and does
-# not zero them 4 kB by 4 kB each time: 5 times as fast (benchmarks/README.md).
+# torch reads this as it makes its first tensor. Large tensors have pages of 2 MB then, of which the kernel
+# maps and zeroes fewer than of its usual 4 kB (benchmarks/README.md).
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _INSTALL = {

@@ -80,6 +80,14 @@ def test_setup_declares_every_command():
     assert all(callable(getattr(cli, command.replace("-", "_"))) for command in COMMANDS)
 
 
+def test_the_lock_has_every_requirement_with_hashes():
+    pinned = set((ROOT / "requirements.txt").read_text().split("\n")[1:-1])
+    locked = re.findall(r"^(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", LOCK.read_text(), re.M)
+    assert LOCK.read_text().count("==") == len(locked)
+    assert {line for line in pinned if not line.startswith("torch==")} <= {name for name, _ in locked}
+
+
+LOCK = ROOT / "requirements.lock"
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SET = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "THP_MEM_ALLOC_ENABLE"}
 
