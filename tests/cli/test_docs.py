@@ -136,7 +136,8 @@ def test_another_test_runs_it(command, how):
 @pytest.mark.parametrize(("command", "how"), **named(Make))
 def test_make_would_run_it(command, how, monkeypatch):
     monkeypatch.setenv("MAKEFLAGS", "n")  # say it, do not do it
-    monkeypatch.delenv("MAKELEVEL", raising=False)  # `make test` would have it name its directory
+    for name in ("MAKELEVEL", "ARGS"):  # of the `make test ARGS=...` that runs this
+        monkeypatch.delenv(name, raising=False)
     done = subprocess.run(["bash", "-c", command.text], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     program, *arguments = shlex.split(done.stdout.replace("\\\n", " ").splitlines()[-1], comments=True)
