@@ -129,7 +129,8 @@ def confine(folder, memory, seconds, place):
     signal.alarm(5 * seconds)  # for what waits
     told = os.open(f"{folder}/3", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-    inside = (os.path.realpath(place) + os.sep, os.devnull)
+    measured = os.path.realpath(".coverage.")  # what a run of the tests with --cov leaves, of every process
+    inside = (os.path.realpath(place) + os.sep, os.devnull, measured)
 
     def leaves(event, arguments):
         if event in RUNNING:

@@ -118,7 +118,7 @@ def test_a_signal_while_workers_are_forked_is_not_lost(tmp_path):
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
-    code = SLEEPY.replace("pool.submit(time.sleep, 120)", "pool.submit(os._exit, 1)")
+    code = SLEEPY.replace("pool.submit(time.sleep, 120)", "pool.submit(signal.raise_signal, signal.SIGKILL)")
     done = subprocess.run(
         [sys.executable, "-c", code, "workers"], cwd=tmp_path, capture_output=True, text=True
     )
