@@ -40,7 +40,7 @@ def attention_weights(
     bias = at_least_float32(bias)
     if function == "softmax" and forbidden is not None:
         bias = bias.masked_fill(forbidden, torch.finfo(bias.dtype).min / 2)  # the sum with a score is finite
-    scores = at_least_float32(scaled @ key.transpose(-1, -2)) + bias
+    scores = at_least_float32(scaled @ key.transpose(-1, -2)).add_(bias)
     if function == "softmax":
         weights = torch.softmax(scores, dim=-1)
     else:

@@ -68,6 +68,38 @@ def test_dropout_keeps_the_expectation(p, feature):
     torch.testing.assert_close(mean, x[0], atol=0.0, rtol=5 * deviation)
 
 
+@pytest.mark.parametrize("p", [1e-3, 0.1, 0.5, 0.9])
+def test_elements_are_dropped_at_the_rate_and_independently(p):
+    count = 1_000_003  # not a multiple of the elements that share a random number
+    dropped = Dropout(p)(torch.ones(count)).eq(0.0).float()
+    deviation = (p * (1 - p) / count) ** 0.5
+    assert abs(dropped.mean().item() - p) < 5 * deviation
+    for lag in range(1, 9):
+        together = (dropped[lag:] * dropped[:-lag]).mean().item()
+        assert abs(together - p * p) < 5 * p * (1 / count) ** 0.5
+
+
+@pytest.mark.parametrize("feature", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
+def test_dropout_has_the_gradient_of_its_mask(dtype, feature):
+    x = torch.ones(3, LENGTH, D, dtype=dtype, requires_grad=True)
+    y = Dropout(0.3, feature)(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert y.dtype == dtype
+    assert gradient.equal(y)
+    torch.manual_seed(0)
+    assert Dropout(0.3, feature)(x).equal(y)
+
+
+@pytest.mark.parametrize("feature", [False, True])
+def test_dropout_of_everything(feature):
+    x = torch.randn(2, LENGTH, D, requires_grad=True)
+    y = Dropout(1.0, feature)(x)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert not y.any()
+    assert not gradient.any()
+
+
 @pytest.mark.parametrize("feature", [False, True])
 @pytest.mark.parametrize("name", DROPOUTS)
 def test_dropout_is_for_training_only(name, feature):
