@@ -182,22 +182,58 @@ class _States(torch.autograd.Function):
         return added, decay * (added * states).sum((1, 2)), first
 
 
-def _add_states(
-    y: Tensor, flat: Tensor, c: Coefficients, batch: int, h: Tensor | None = None, reverse: bool = False
-) -> Tensor:
-    """Add to the blocks y (D, B M, T) what they owe to the state before them; returns it, (D, B, M, N).
+class _Products(torch.autograd.Function):
+    """x (D, R, T) times two matrices of each channel, (D, T, T) and (D, T, N).
 
-    flat: (D, B M, T) inputs; h: (B, D, N) before the first block; reverse: from right to left.
+    The two gradients of x are summed as they are computed, not in a tensor each.
     """
-    log_q, block = c.log_q, flat.size(-1)
-    powers = decay_powers(log_q, block + 1)
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, first, second)
+        return x @ first, x @ second
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, *matrices = ctx.saved_tensors
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = gradients[0] @ matrices[0].transpose(1, 2)
+            of_x.baddbmm_(gradients[1], matrices[1].transpose(1, 2))
+        return of_x, *(x.transpose(1, 2) @ gradient for gradient in gradients)
+
+
+class _Block(NamedTuple):
+    """What a block of T inputs does to a state, and a state to the block; (D, T, N) and (D, N, T).
+
+    log_decay: of a state over a block, (D, N); reverse: from right to left.
+    """
+
+    into: Tensor
+    out: Tensor
+    log_decay: Tensor
+    reverse: bool
+
+
+def _block(c: Coefficients, size: int, reverse: bool = False) -> _Block:
+    log_q = c.log_q
+    powers = decay_powers(log_q, size + 1)
     into, out = powers[:, :, :-1] * c.gain.unsqueeze(-1), powers[:, :, 1:] * c.readout.unsqueeze(-1)
     into, out = (into, out.flip(-1)) if reverse else (into.flip(-1), out)
-    added = (flat @ into.transpose(1, 2)).unflatten(1, (batch, -1))
-    added = added.flip(2) if reverse else added
-    states = _States.apply(added, block * log_q, None if h is None else h.transpose(0, 1))
-    states = states.flip(2) if reverse else states
-    y.baddbmm_(states.flatten(1, 2), out)
+    return _Block(into.transpose(1, 2), out, size * log_q, reverse)
+
+
+def _add_states(y: Tensor, added: Tensor, block: _Block, batch: int, h: Tensor | None = None) -> Tensor:
+    """Add to the blocks y (D, B M, T) what they owe to the state before them; returns it, (D, B, M, N).
+
+    added: (D, B M, N), by each block; h: (B, D, N) before the first block.
+    """
+    added = added.unflatten(1, (batch, -1))
+    added = added.flip(2) if block.reverse else added
+    states = _States.apply(added, block.log_decay, None if h is None else h.transpose(0, 1))
+    states = states.flip(2) if block.reverse else states
+    y.baddbmm_(states.flatten(1, 2), block.out)
     return states
 
 
@@ -208,15 +244,13 @@ def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tenso
     Returns y (B, L, D) and the state after x (B, D, N).
     """
     batch, length, _ = x.shape
-    block = min(length, BLOCK)
-    flat = _channels_first(x, block)
-    y = flat @ _matrix(c.kernel(block))
-    border = _add_states(y, flat, c, batch, h)[:, :, -1]  # (D, B, N)
-    rest = (length - 1) % block + 1  # inputs of the last block
-    log_q = c.log_q
-    into = decay_powers(log_q, rest).flip(-1) * c.gain.unsqueeze(-1)
-    last = flat.unflatten(1, (batch, -1))[:, :, -1, :rest] @ into.transpose(1, 2)
-    after = torch.addcmul(last, torch.exp(rest * log_q).unsqueeze(1), border)
+    size = min(length, BLOCK)
+    flat, block = _channels_first(x, size), _block(c, size)
+    y, added = _Products.apply(flat, _matrix(c.kernel(size)), block.into)
+    border = _add_states(y, added, block, batch, h)[:, :, -1]  # (D, B, N)
+    rest = (length - 1) % size + 1  # inputs of the last block
+    last = flat.unflatten(1, (batch, -1))[:, :, -1, :rest] @ block.into[:, size - rest :]
+    after = torch.addcmul(last, torch.exp(rest * c.log_q).unsqueeze(1), border)
     return _channels_last(y, batch, length), after.transpose(0, 1)
 
 
@@ -225,12 +259,14 @@ def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> T
 
     x: (B, L, D) float32. Returns (B, L, D).
     """
-    block = min(x.size(1), BLOCK)
-    flat = _channels_first(x, block)
-    y = flat @ _matrix(forward.kernel(block), backward.kernel(block))
-    _add_states(y, flat, forward, x.size(0))
-    _add_states(y, flat, backward, x.size(0), reverse=True)
-    return _channels_last(y, x.size(0), x.size(1))
+    batch, length, _ = x.shape
+    size = min(length, BLOCK)
+    flat, left, right = _channels_first(x, size), _block(forward, size), _block(backward, size, reverse=True)
+    matrix = _matrix(forward.kernel(size), backward.kernel(size))
+    y, added = _Products.apply(flat, matrix, torch.cat([left.into, right.into], dim=-1))
+    for block, part in zip((left, right), added.chunk(2, dim=-1), strict=True):
+        _add_states(y, part, block, batch)
+    return _channels_last(y, batch, length)
 
 
 def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
