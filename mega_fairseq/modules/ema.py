@@ -10,9 +10,9 @@ from mega_fairseq.ops.ema import (
     ema_block,
     ema_both_ways,
     ema_coefficients,
-    ema_convolve,
     ema_scan,
     ema_step,
+    ema_truncated,
 )
 from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.state import EMAState
@@ -68,7 +68,7 @@ class MultiHeadEMA(nn.Module):
             return ema_block(x, self.taps(c, x.size(1))), None
         memory = state and state.memory
         if self.truncation is not None:
-            y, memory = ema_convolve(x, c.kernel(self.truncation), memory)
+            y, memory = ema_truncated(x, c, self.truncation, memory)
         elif memory is not None and x.size(1) == 1:
             y, memory = ema_step(x, c, memory)
         else:
@@ -81,9 +81,8 @@ class MultiHeadEMA(nn.Module):
             return ema_block(x, *(self.taps(c, x.size(1)) for c in (forward, backward))), None
         if self.truncation is None:
             return ema_both_ways(x, forward, backward), None
-        taps = torch.cat([c.kernel(self.truncation) for c in (forward, backward)])
-        y, _ = ema_convolve(torch.cat([x, x.flip(1)], dim=-1), taps)
-        left, right = y.chunk(2, dim=-1)
+        left, _ = ema_truncated(x, forward, self.truncation)
+        right, _ = ema_truncated(x.flip(1), backward, self.truncation)
         return left + right.flip(1), None
 
     def coefficients(self) -> list[Coefficients]:

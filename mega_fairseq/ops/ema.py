@@ -1,8 +1,8 @@
 """The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32 or float64.
 
 Inside a block of inputs the EMA is one Toeplitz product per channel, and a short sequence is one block. A
-long one is a scan over blocks, between which only the (D, N) states travel. A truncated EMA is a convolution
-with the first K taps of the kernel. No tensor of size D x N x L is built.
+long one is a scan over blocks, between which only the (D, N) states travel. A truncated EMA is the difference
+of two scans. No tensor of size D x N x L is built.
 """
 
 import math
@@ -276,20 +276,24 @@ def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
     return (y if c.omega is None else torch.addcmul(y, c.omega, x)), h
 
 
-def ema_convolve(x: Tensor, kernel: Tensor, history: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Causal convolution with K taps: y_t = sum_{s < K} kernel[s] x_{t-s} (a truncated EMA).
+def ema_truncated(
+    x: Tensor, c: Coefficients, taps: int, history: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The EMA of the last K = taps inputs: y_t = sum_{s < K} k_s x_{t-s} with the taps k of the kernel.
 
-    x: (B, L, D) float32; kernel: (D, K); history: the inputs before x, (B, <K, D), or None.
-    Returns y (B, L, D) and the last K-1 inputs.
+    x: (B, L, D) float32; history: the inputs before x, (B, <K, D), or None.
+    Returns y (B, L, D) and the last K-1 inputs. What the whole EMA has of older inputs, q^K h_{t-K}, is taken
+    away; a Fourier transform would round, and let later inputs through.
     """
-    taps = kernel.size(-1)
     joined = x if history is None else torch.cat([history, x], dim=1)
     if x.size(1) == 1:  # one decoding step: a dot product with the reversed kernel
         window = joined[:, -taps:]
-        y = torch.einsum("bkd,dk->bd", window, kernel[:, : window.size(1)].flip(-1)).unsqueeze(1)
+        kernel = c.kernel(window.size(1)).flip(-1)
+        y = torch.einsum("bkd,dk->bd", window, kernel).unsqueeze(1)
     else:
-        size = joined.size(1) + taps - 1
-        spectrum = torch.fft.rfft(joined.transpose(1, 2), size) * torch.fft.rfft(kernel, size)
-        full = torch.fft.irfft(spectrum, size)[..., : joined.size(1)].transpose(1, 2)
-        y = full[:, joined.size(1) - x.size(1) :]
+        y, _ = ema_scan(joined, c)
+        if joined.size(1) > taps:
+            older = c._replace(eta=-c.eta * torch.exp(taps * c.log_q), omega=None)
+            y = y + F.pad(ema_scan(joined[:, :-taps], older)[0], (0, 0, taps, 0))
+        y = y[:, joined.size(1) - x.size(1) :]
     return y, joined[:, max(0, joined.size(1) - taps + 1) :]

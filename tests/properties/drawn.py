@@ -63,9 +63,14 @@ def cuts(length):
 
 
 @torch.no_grad()
-def spread(module, seed, dtype=torch.float64, by=0.5):
-    """The module in evaluation, parameters and running statistics away from where they begin."""
+def spread(module, seed, dtype=torch.float64):
+    """The module in evaluation, parameters and running statistics away from where they begin.
+
+    Batch norms less so: with random statistics they do not normalise, and activations would grow from layer
+    to layer (squared attention: to the fifth power) until they overflow.
+    """
     g = torch.Generator().manual_seed(seed)
+    by = 0.2 if any(name.endswith("running_var") for name, _ in module.named_buffers()) else 0.5
     for parameter in module.parameters():
         parameter.add_(by * torch.randn(parameter.shape, generator=g))
     for name, buffer in module.named_buffers():

@@ -11,9 +11,9 @@ from mega_fairseq.ops.ema import (
     ema_block,
     ema_both_ways,
     ema_coefficients,
-    ema_convolve,
     ema_scan,
     ema_step,
+    ema_truncated,
 )
 
 DIM = 2
@@ -94,12 +94,12 @@ def test_one_way_and_both_ways_without_state(length, batch, n, seed, dtype, spre
 @given(**sizes, spread=spreads, taps=st.integers(1, 90), cut=st.integers(0, 299))
 def test_truncated(length, batch, n, seed, dtype, spread, taps, cut):
     parameters, x = draw(seed, spread, n, dtype), inputs(batch, length, seed, dtype)
-    kernel, border = coefficients(*parameters).kernel(taps), min(cut, length)
+    c, border = coefficients(*parameters), min(cut, length)
     expected, _ = naive_ema(x, *parameters, torch.zeros(batch, DIM, n), truncation=taps)
     ys, history = [], None
     for part in (x[:, :border], x[:, border:]):
         if part.size(1):
-            y, history = ema_convolve(part, kernel, history)
+            y, history = ema_truncated(part, c, taps, history)
             ys.append(y)
     agree([torch.cat(ys, 1)], [expected], [x, *parameters])
     assert history.equal(x[:, max(0, length - taps + 1) :])

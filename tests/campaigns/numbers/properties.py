@@ -64,7 +64,7 @@ def main():
         "tests": found,
     }
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(done.stdout[-5000:] if done.returncode else json.dumps(result, indent=1))
+    print(done.stdout if done.returncode else json.dumps(result, indent=1))
     raise SystemExit(done.returncode)
 
 
