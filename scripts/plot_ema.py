@@ -124,7 +124,7 @@ def time_scales(average: MultiHeadEMA) -> list[np.ndarray]:
 def responses(average: MultiHeadEMA, taps: int) -> tuple[np.ndarray, np.ndarray]:
     """Offsets (T,) of inputs that count, 0 = the output's own place, and their weights k (D, T)."""
     averages = (c._replace(omega=None) for c in average.coefficients())
-    forward, *other = (average.taps(c, taps).numpy() for c in averages)
+    forward, *other = (c.kernel(taps, average.truncation).numpy() for c in averages)
     if not other:
         return np.arange(1 - taps, 1), forward[:, ::-1]
     backward = other[0]

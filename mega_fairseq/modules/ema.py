@@ -12,9 +12,9 @@ from mega_fairseq.ops.ema import (
     ema_coefficients,
     ema_scan,
     ema_step,
-    ema_truncated,
 )
 from mega_fairseq.ops.precision import at_least_float32
+from mega_fairseq.ops.truncated_ema import ema_truncated
 from mega_fairseq.state import EMAState
 
 
@@ -65,7 +65,7 @@ class MultiHeadEMA(nn.Module):
     def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
         c = self.coefficients()[0]
         if state is None and x.size(1) <= BLOCK:
-            return ema_block(x, self.taps(c, x.size(1))), None
+            return ema_block(x, c.kernel(x.size(1), self.truncation)), None
         memory = state and state.memory
         if self.truncation is not None:
             y, memory = ema_truncated(x, c, self.truncation, memory)
@@ -78,7 +78,7 @@ class MultiHeadEMA(nn.Module):
     def _both_ways(self, x: Tensor) -> tuple[Tensor, None]:
         forward, backward = self.coefficients()
         if x.size(1) <= BLOCK:
-            return ema_block(x, *(self.taps(c, x.size(1)) for c in (forward, backward))), None
+            return ema_block(x, *(c.kernel(x.size(1), self.truncation) for c in (forward, backward))), None
         if self.truncation is None:
             return ema_both_ways(x, forward, backward), None
         left, _ = ema_truncated(x, forward, self.truncation)
@@ -92,8 +92,3 @@ class MultiHeadEMA(nn.Module):
         directions = zip(*(p.split(self.omega.numel()) for p in parameters), strict=True)
         first, *rest = (Coefficients(*direction) for direction in directions)
         return [first._replace(omega=at_least_float32(self.omega)), *rest]
-
-    def taps(self, c: Coefficients, length: int) -> Tensor:
-        """The first taps (D, length) of a direction, 0 beyond the truncation."""
-        taps = c.kernel(min(length, self.truncation or length))
-        return F.pad(taps, (0, length - taps.size(-1)))

@@ -1,8 +1,8 @@
 """The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32 or float64.
 
 Inside a block of inputs the EMA is one Toeplitz product per channel, and a short sequence is one block. A
-long one is a scan over blocks, between which only the (D, N) states travel. A truncated EMA is the difference
-of two scans. No tensor of size D x N x L is built.
+long one is a scan over blocks, between which only the (D, N) states travel. No tensor of size D x N x L is
+built.
 """
 
 import math
@@ -79,9 +79,13 @@ class Coefficients(NamedTuple):
         """The state's weights in the output."""
         return self.eta / self.eta.size(-1) ** 0.5
 
-    def kernel(self, length: int) -> Tensor:
-        """Taps k[d, t] = sum_n readout gain q^t, and omega more at t = 0: (D, length)."""
-        taps = ema_kernel(self.log_q, self.readout * self.gain, length)
+    def kernel(self, length: int, truncation: int | None = None) -> Tensor:
+        """Taps k[d, t] = sum_n readout gain q^t, and omega more at t = 0: (D, length).
+
+        truncation: how many of them may differ from 0.
+        """
+        known = min(length, truncation or length)
+        taps = F.pad(ema_kernel(self.log_q, self.readout * self.gain, known), (0, length - known))
         return taps if self.omega is None else taps + F.pad(self.omega.unsqueeze(-1), (0, length - 1))
 
 
@@ -274,26 +278,3 @@ def ema_step(x: Tensor, c: Coefficients, h: Tensor) -> tuple[Tensor, Tensor]:
     h = h + torch.addcmul(c.gain * x.transpose(1, 2), c.damping, h, value=-1)  # the change first: it is small
     y = (h * c.readout).sum(-1).unsqueeze(1)
     return (y if c.omega is None else torch.addcmul(y, c.omega, x)), h
-
-
-def ema_truncated(
-    x: Tensor, c: Coefficients, taps: int, history: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The EMA of the last K = taps inputs: y_t = sum_{s < K} k_s x_{t-s} with the taps k of the kernel.
-
-    x: (B, L, D) float32; history: the inputs before x, (B, <K, D), or None.
-    Returns y (B, L, D) and the last K-1 inputs. What the whole EMA has of older inputs, q^K h_{t-K}, is taken
-    away; a Fourier transform would round, and let later inputs through.
-    """
-    joined = x if history is None else torch.cat([history, x], dim=1)
-    if x.size(1) == 1:  # one decoding step: a dot product with the reversed kernel
-        window = joined[:, -taps:]
-        kernel = c.kernel(window.size(1)).flip(-1)
-        y = torch.einsum("bkd,dk->bd", window, kernel).unsqueeze(1)
-    else:
-        y, _ = ema_scan(joined, c)
-        if joined.size(1) > taps:
-            older = c._replace(eta=-c.eta * torch.exp(taps * c.log_q), omega=None)
-            y = y + F.pad(ema_scan(joined[:, :-taps], older)[0], (0, 0, taps, 0))
-        y = y[:, joined.size(1) - x.size(1) :]
-    return y, joined[:, max(0, joined.size(1) - taps + 1) :]

@@ -14,8 +14,8 @@ from mega_fairseq.ops.ema import (
     ema_coefficients,
     ema_scan,
     ema_step,
-    ema_truncated,
 )
+from mega_fairseq.ops.truncated_ema import ema_truncated
 
 LENGTHS = [1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 127, 3 * BLOCK, 211]
 MANY = [17 * BLOCK, 26 * BLOCK + 5]  # several groups of blocks
@@ -61,6 +61,19 @@ def test_truncated_equals_loop(length, taps):
         y, history = ema_truncated(part, c, taps, history)
         steps.append(y)
     torch.testing.assert_close(torch.cat(steps, 1), expected.float(), **SIZES)
+
+
+@pytest.mark.parametrize("taps", [1, 10, 100])
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+def test_truncated_forgets_slow_decays(taps, offset):
+    """q = 1 - 1e-6, 1 - 1e-4 and 1 - 1e-2: what is older outweighs the last K inputs by far."""
+    logits = torch.tensor([1e-6, 1e-4, 1e-2]).logit().view(3, 1)  # of the damping
+    parameters = torch.full((3, 1), 30.0), logits, torch.ones(3, 1), torch.ones(3, 1)
+    x = draw(3001)[0].detach() + offset
+    expected, _ = naive_ema(x, *parameters, torch.zeros(2, 3, 1), truncation=taps)
+    y, _ = ema_truncated(x, coefficients(*parameters), taps)
+    error = (y - expected).abs().amax(1) / expected.abs().amax(1)
+    assert error.max() < 1e-5
 
 
 @given(length=st.integers(2, 200), cut=st.data())

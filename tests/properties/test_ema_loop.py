@@ -13,8 +13,8 @@ from mega_fairseq.ops.ema import (
     ema_coefficients,
     ema_scan,
     ema_step,
-    ema_truncated,
 )
+from mega_fairseq.ops.truncated_ema import ema_truncated
 
 DIM = 2
 lengths = st.integers(1, 300) | st.sampled_from([1, 63, 64, 65, 127, 128, 129, 256, 257])
