@@ -23,8 +23,11 @@ def say(text: str = "") -> None:
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """The SHA-256, or another digest, of a file's bytes."""
+    found = hashlib.new(algorithm)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def fingerprint(settings: Any) -> str:
