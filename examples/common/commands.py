@@ -65,7 +65,7 @@ def _started(command: list[str], **streams) -> Iterator[subprocess.Popen]:
         **streams,
         stdin=subprocess.DEVNULL,
         env=environment(),
-        process_group=0,  # with its workers
+        start_new_session=True,  # a group, with its workers
         close_fds=False,
     ) as process:
         try:
