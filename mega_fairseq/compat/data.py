@@ -65,10 +65,12 @@ def resume_with_equal_batches(original, self, dataset, *args, **kwargs):
 
 @repairs(iterators.EpochBatchIterator, "_get_iterator_for_epoch")
 def end_the_curriculum(original, self, epoch, shuffle, fix_batches_to_gpus=False, offset=0):
-    """data/iterators.py reuses a loader with the shuffling it began with: --curriculum never ends."""
-    if getattr(self, "dataloader", None) is not None:
-        self.epoch_batch_sampler.shuffle = shuffle
-        self.epoch_batch_sampler.fix_batches_to_gpus = fix_batches_to_gpus
+    """data/iterators.py reuses a loader with the shuffling it began with: --curriculum never ends.
+
+    0.12.2 has a new loader in each epoch, and no sampler.
+    """
+    if (sampler := getattr(self, "epoch_batch_sampler", None)) is not None:
+        sampler.shuffle, sampler.fix_batches_to_gpus = shuffle, fix_batches_to_gpus
     return original(self, epoch, shuffle, fix_batches_to_gpus=fix_batches_to_gpus, offset=offset)
 
 
