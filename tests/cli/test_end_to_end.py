@@ -70,6 +70,13 @@ def hypotheses(output):
     return {(number, i): fields for i, (number, fields) in enumerate(lines(output, "H"))}
 
 
+def test_generate_in_float16(trained):
+    whole, half = (dict(lines(generate(trained, *options), "H")) for options in ([], ["--fp16"]))
+    assert half.keys() == whole.keys()
+    for number, (score, _) in half.items():
+        assert float(score) == pytest.approx(float(whole[number][0]), abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [("--beam 3 --nbest 3", 180), ("--beam 2 --remove-bpe sentencepiece --batch-size 7", 60)],

@@ -86,6 +86,15 @@ def evaluate(trained, *options, name="rotary", split="test"):
     return tokens, float(re.search(r"Loss \(base 2\): ([\d.]+)", output)[1]), output
 
 
+@pytest.mark.parametrize(("name", "block"), [("rotary", 16), ("adaptive", 100000)])
+def test_evaluation_in_float16(trained, name, block):
+    options = ["--tokens-per-sample", block]
+    tokens, loss, _ = evaluate(trained, *options, name=name)
+    again, half, _ = evaluate(trained, *options, "--fp16", name=name)
+    assert again == tokens
+    assert half == pytest.approx(loss, rel=0.005)
+
+
 @pytest.mark.parametrize("name", ["rotary", "adaptive"])
 def test_the_whole_text_as_one_block_and_in_parts(trained, name):
     letters = (trained / "test").read_text()
