@@ -1,4 +1,4 @@
-"""Both models in bfloat16 and float16: whole, step by step and after a prompt, beside float32 with equal weights."""
+"""Both models in bfloat16 and float16, whole, by steps, after a prompt, beside float32 with equal weights."""
 
 from copy import deepcopy
 

@@ -16,6 +16,7 @@ from torch import nn
 from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
+from mega_fairseq.modules.positional_bias import SimpleBias
 
 FUNCTIONS = ("softmax", "relu2", "laplace")
 ROWS = [5, 1, 4, 3, 11]
@@ -129,3 +130,13 @@ def test_ema_with_padding_equals_loops(bidirectional, truncation, length):
         y, _ = naive_ema(inputs.flip(1) if direction else inputs, *parameters, zeros, truncation)
         total = total + (y.flip(1) if direction else y)
     agree([ours], [silu(total)], [x, *module.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "offset", "needed"), [(9, 3, 0, 9), (1, 3, 8, 9), (3, 3, 6, 9), (2, 9, 0, 9)]
+)
+def test_a_simple_bias_ends_at_its_last_position(rows, columns, offset, needed):
+    bias = SimpleBias(8, "--max-target-positions")
+    with pytest.raises(ValueError, match=f"8 positions got a sequence of {needed}: raise --max-target-pos"):
+        bias(rows, columns, offset)
+    bias(min(rows, 8), min(columns, 8), min(offset, 8 - min(rows, 8)))
