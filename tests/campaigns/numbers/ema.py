@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from mega_fairseq.ops.ema import (
     Coefficients,
@@ -21,9 +22,10 @@ from mega_fairseq.ops.ema import (
     ema_scan,
     ema_step,
 )
+from mega_fairseq.ops.truncated_ema import ema_truncated
 
 HERE = Path(__file__).parent
-SEED, LENGTH, STEPS, SEGMENT, D, N = 1, 65536, 2000, 5000, 4, 16
+SEED, LENGTH, STEPS, SEGMENT, TAPS, D, N = 1, 65536, 2000, 5000, 1000, 4, 16
 LIMIT = 1e-5
 DAMPINGS = {  # 1 - q of the N dimensions
     "all 1e-6": torch.full((N,), 1e-6),
@@ -58,6 +60,12 @@ def loop(x, alpha, delta, beta, eta, h):
 def coefficients(parameters):
     alpha, delta, beta, eta = parameters
     return Coefficients(*ema_coefficients(alpha, delta), beta, eta)
+
+
+def keeps(parameters):
+    """q^TAPS, (D, N) in float64."""
+    alpha, delta, *_ = (t.double() for t in parameters)
+    return (1.0 - torch.sigmoid(alpha) * torch.sigmoid(delta)) ** TAPS
 
 
 def by_steps(x, c, h):
@@ -110,6 +118,10 @@ def measure(damping, inputs, g):
     found[f"{STEPS} ema_step, h carried"] = error(y, first)
     found[f"{STEPS} ema_step, h carried, state"] = error(h, first_last)
     short = x[:, :STEPS]
+    older = loop(
+        F.pad(x[:, :-TAPS], (0, 0, TAPS, 0)), *parameters[:3], parameters[3] * keeps(parameters), zeros
+    )
+    found[f"ema_truncated to {TAPS}"] = error(ema_truncated(x, c, TAPS)[0], truth - older[0])
     found[f"ema_block of {STEPS}"] = error(ema_block(short, c.kernel(STEPS)), truth[:, :STEPS])
     return found
 
