@@ -11,6 +11,8 @@ from typing import Any
 
 from fairseq import checkpoint_utils, options
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
+from fairseq.criterions.cross_entropy import CrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.registry import REGISTRIES
@@ -41,6 +43,7 @@ FORMS = {
     "eval_bleu_args": (json.loads, dict, "a JSON object like '{\"beam\": 4}'"),
     "eval_bleu_detok_args": (json.loads, dict, 'a JSON object like \'{"target_lang": "de"}\''),
 }
+CRITERIA = (CrossEntropyCriterion, LabelSmoothedCrossEntropyCriterion, AdaptiveLoss)
 PIECES = ("subword_nmt", "@@ ", "@@", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "none")
 
 
@@ -179,5 +182,23 @@ def match_adaptive_softmax(original, self, cfg, task, model, criterion, *args, *
         raise ValueError(
             "--criterion adaptive_loss needs --adaptive-softmax-cutoff, for instance 20000,60000; or train "
             "with --criterion cross_entropy"
+        )
+    original(self, cfg, task, model, criterion, *args, **kwargs)
+
+
+@repairs(Trainer, "__init__")
+def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
+    """fairseq_cli/train.py looks for --best-checkpoint-metric after the first validation, before it saves: a
+    KeyError, and all updates are lost. What the criteria of both models report is known.
+    """
+    metric = cfg.checkpoint.best_checkpoint_metric
+    known = ["loss", "nll_loss", "ppl"]
+    known += ["bleu"] if getattr(task.cfg, "eval_bleu", False) else []
+    known += ["accuracy"] if getattr(cfg.criterion, "report_accuracy", False) else []
+    ours = isinstance(criterion, CRITERIA)
+    if ours and metric not in known and not cfg.dataset.disable_validation:
+        lacks = {"bleu": "; add --eval-bleu", "accuracy": "; add --report-accuracy"}.get(metric, "")
+        raise ValueError(
+            f"--best-checkpoint-metric: must be one of {', '.join(known)}; got {metric!r}{lacks}"
         )
     original(self, cfg, task, model, criterion, *args, **kwargs)

@@ -87,6 +87,11 @@ TRAIN = [
     ("--user-dir {data}/dict.en.txt", ["--user-dir", "{data}/dict.en.txt", "there is no folder"]),
     ("--eval-bleu --eval-bleu-args [4]", ["--eval-bleu-args", "'[4]'", "a JSON object like"]),
     ("--chunk-size 3", ["unrecognized arguments", "--chunk-size 3"]),
+    ("--best-checkpoint-metric bleu", ["--best-checkpoint-metric", "'bleu'", "add --eval-bleu"]),
+    (
+        "--criterion label_smoothed_cross_entropy --best-checkpoint-metric los",
+        ["--best-checkpoint-metric", "loss, nll_loss, ppl", "'los'"],
+    ),
 ]
 TRAIN_LM = [
     ("--decoder-chunk-size 0", ["--decoder-chunk-size", "positive, or -1 for full attention", "got 0"]),
@@ -94,6 +99,10 @@ TRAIN_LM = [
     (
         "--decoder-z-dim 7 --rel-pos-bias rotary",
         ["--decoder-z-dim", "--rel-pos-bias rotary", "even", "got 7"],
+    ),
+    (
+        "--best-checkpoint-metric accuracy",
+        ["--best-checkpoint-metric", "'accuracy'", "add --report-accuracy"],
     ),
     ("--tokens-per-sample 0", ["--tokens-per-sample", "at least 1", "got 0"]),
     ("--max-target-positions 8", ["--max-target-positions", "32 target tokens", "takes 8", "shorten"]),
