@@ -17,6 +17,7 @@ from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.positional_bias import SimpleBias
+from mega_fairseq.state import EMAState
 
 FUNCTIONS = ("softmax", "relu2", "laplace")
 ROWS = [5, 1, 4, 3, 11]
@@ -140,3 +141,13 @@ def test_a_simple_bias_ends_at_its_last_position(rows, columns, offset, needed):
     with pytest.raises(ValueError, match=f"8 positions got a sequence of {needed}: raise --max-target-pos"):
         bias(rows, columns, offset)
     bias(min(rows, 8), min(columns, 8), min(offset, 8 - min(rows, 8)))
+
+
+def test_one_channel_carries_its_state_over_several_inputs():
+    """D = 1: a sequence is no single step, whatever its width."""
+    module = spread(MultiHeadEMA(1, 2, bidirectional=False)).double()
+    x = torch.randn(2, 9, 1, dtype=torch.double)
+    whole, _ = module(x)
+    first, state = module(x[:, :4], state=EMAState())
+    second, _ = module(x[:, 4:], state=state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, **CLOSE)
