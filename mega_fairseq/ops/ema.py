@@ -158,7 +158,7 @@ def _running(added: Tensor, log_decay: Tensor, first: Tensor | None) -> Tensor:
     for row in range(1, rows):
         before = h[:, :, row - 1, -1]
         h[:, :, row, -1].add_(before).addcmul_(loss[:, :, 0, -1], before)
-    if rows > 1 and group > 1:
+    if rows > 1:
         before = h[:, :, :-1, -1:]
         h[:, :, 1:, :-1].add_(before).addcmul_(loss[:, :, :, :-1], before)
     return flat[:, :, :blocks]

@@ -148,3 +148,23 @@ def test_gradients_are_exact_in_float64(length, op):
         return ema_scan(x, one, h if op == "carried" else None)
 
     assert torch.autograd.gradcheck(run, (x, h, *parameters), fast_mode=length > BLOCK)
+
+
+@pytest.mark.parametrize(
+    "ema", [ema_scan, lambda x, c: ema_both_ways(x, c, c), lambda x, c: ema_truncated(x, c, 50)]
+)
+@pytest.mark.parametrize("frozen", ["x", "parameters"])
+def test_what_is_frozen_needs_no_gradient(ema, frozen):
+    x, parameters, _ = draw(2000)
+
+    def gradients(x, parameters, leaves):
+        y = ema(x, coefficients(*parameters))
+        return torch.autograd.grad((y[0] if isinstance(y, tuple) else y).sin().sum(), leaves)
+
+    whole = gradients(x, parameters, [x, *parameters])
+    if frozen == "x":
+        found, expected = gradients(x.detach(), parameters, parameters), whole[1:]
+    else:
+        found, expected = gradients(x, [p.detach() for p in parameters], [x]), whole[:1]
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
