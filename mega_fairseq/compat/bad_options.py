@@ -16,8 +16,9 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.registry import REGISTRIES
-from fairseq.tasks import TASK_REGISTRY
+from fairseq.tasks import TASK_REGISTRY, FairseqTask
 from fairseq.tasks.language_modeling import LanguageModelingTask
+from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
@@ -189,13 +190,18 @@ def match_adaptive_softmax(original, self, cfg, task, model, criterion, *args, *
 @repairs(Trainer, "__init__")
 def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
     """fairseq_cli/train.py looks for --best-checkpoint-metric after the first validation, before it saves: a
-    KeyError, and all updates are lost. What the criteria of both models report is known.
+    KeyError, and all updates are lost. What these criteria and tasks report is known.
     """
-    metric = cfg.checkpoint.best_checkpoint_metric
-    known = ["loss", "nll_loss", "ppl"]
-    known += ["bleu"] if getattr(task.cfg, "eval_bleu", False) else []
+    metric, kind = cfg.checkpoint.best_checkpoint_metric, type(criterion)
+    ours = kind in CRITERIA and type(task).reduce_metrics in (  # tasks that report nothing else
+        FairseqTask.reduce_metrics,
+        TranslationTask.reduce_metrics,
+    )
+    smoothed = kind is LabelSmoothedCrossEntropyCriterion
+    known = ["loss", "ppl"]
+    known += ["nll_loss"] if smoothed or getattr(criterion, "sentence_avg", False) else []
+    known += ["bleu"] if getattr(getattr(task, "cfg", None), "eval_bleu", False) else []
     known += ["accuracy"] if getattr(cfg.criterion, "report_accuracy", False) else []
-    ours = isinstance(criterion, CRITERIA)
     if ours and metric not in known and not cfg.dataset.disable_validation:
         lacks = {"bleu": "; add --eval-bleu", "accuracy": "; add --report-accuracy"}.get(metric, "")
         raise ValueError(

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zeroes elements with probability p; with `feature` whole channels of (B, L, D), one mask for all L.
 
-    On a CPU p is rounded to a multiple of 1 / 65536.
+    On a CPU p is rounded to a multiple of 1 / 65536. Raises ValueError unless p lies in [0, 1].
     """
 
     def __init__(self, p: float, feature: bool = False):
         super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"the probability of dropout must lie in [0, 1]; got {p}")
         self.p, self.feature = p, feature
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,10 +30,10 @@ class Dropout(nn.Module):
 
 
 def _cpu_dropout(x: Tensor, p: float) -> Tensor:
-    """F.dropout in a quarter of its time: four elements share 64 random bits, the mask takes a byte each."""
+    """F.dropout, two to four times as fast: four elements share 64 random bits; a mask of bytes."""
     dropped = round(p * 2**16)
     if dropped == 2**16:
         return x * 0.0
-    words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None)
+    words = torch.empty(x.numel() // 4 + 1, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
     return (x * keep).mul_(2**16 / (2**16 - dropped))

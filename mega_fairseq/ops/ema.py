@@ -202,10 +202,11 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, *matrices = ctx.saved_tensors
         of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = gradients[0] @ matrices[0].transpose(1, 2)
-            of_x.baddbmm_(gradients[1], matrices[1].transpose(1, 2))
-        return of_x, *(x.transpose(1, 2) @ gradient for gradient in gradients)
+        with torch.autocast(x.device.type, enabled=False):  # for who calls backward() inside of it
+            if ctx.needs_input_grad[0]:
+                of_x = gradients[0] @ matrices[0].transpose(1, 2)
+                of_x.baddbmm_(gradients[1], matrices[1].transpose(1, 2))
+            return of_x, *(x.transpose(1, 2) @ gradient for gradient in gradients)
 
 
 class _Block(NamedTuple):

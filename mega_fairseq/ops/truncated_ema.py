@@ -18,7 +18,7 @@ def ema_truncated(
     """
     joined = x if history is None else torch.cat([history, x], dim=1)
     if x.size(1) == 1:  # one decoding step: a dot product with the reversed kernel
-        window = joined[:, -taps:]
+        window = joined[:, -min(taps, joined.size(1)) :]
         kernel = c.kernel(window.size(1)).flip(-1)
         y = torch.einsum("bkd,dk->bd", window, kernel).unsqueeze(1)
     else:
@@ -39,7 +39,7 @@ def _less_what_is_older(x: Tensor, c: Coefficients, taps: int) -> Tensor:
         before = F.pad(own[:, :-1, new - taps :], (0, 0, 0, 0, 1, 0))
         y = _less_what_is_older(torch.cat([before, own], dim=2).flatten(0, 1), c, taps)
         return merge(y[:, taps:].unflatten(0, (batch, -1)), length)
-    if length <= 2 * BLOCK:
+    if taps < length <= 2 * BLOCK and taps <= BLOCK // 4:
         return ema_block(x, c.kernel(length, taps))
     y, _ = ema_scan(x, c)
     if length <= taps:

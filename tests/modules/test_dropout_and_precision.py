@@ -205,6 +205,23 @@ def test_autocast_leaves_the_ema_in_float32(bidirectional, truncation, length):
         assert mine.equal(theirs)
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("length", [LENGTH, 200])
+def test_backward_inside_autocast(length, bidirectional):
+    module = spread(MultiHeadEMA(D, 4, bidirectional=bidirectional))
+    x = torch.randn(2, length, D, requires_grad=True)
+    (expected,) = torch.autograd.grad(module(x)[0].sum(), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (gradient,) = torch.autograd.grad(module(x)[0].sum(), x)
+    torch.testing.assert_close(gradient, expected, atol=0.02 * expected.abs().max().item(), rtol=0.0)
+
+
+@pytest.mark.parametrize("p", [-0.2, 1.5, float("nan")])
+def test_a_probability_is_one(p):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        Dropout(p)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_stack_under_autocast_is_finite_and_close(causal):
     stack, (x, padding) = spread(MegaStack(MegaConfig(**SMALL, dropout=0.0), causal=causal)), padded_batch()

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 nice -n 10 .venv/bin/python tests/campaigns/hostile/hostile.py
 
 Writes hostile.json beside this file: for each kind and entry "refused", "taken" (its hostile part has no
-effect there), or what went wrong; and the sentences that refuse it. About 15 minutes on one core. What the
-file holds is not tried again, except what went wrong.
+effect there), or what went wrong; and the sentences that refuse it. About 20 minutes on one core. With
+--resume, what the file holds is not tried again, except what went wrong.
 """
 
 import argparse
@@ -41,8 +41,9 @@ def main():
     )
     parser.add_argument("--entries", nargs="+", default=list(ENTRIES), choices=ENTRIES)
     parser.add_argument("--out", type=Path, default=HERE / "hostile.json")
+    parser.add_argument("--resume", action="store_true", help="go on from the file")
     options = parser.parse_args()
-    before = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    before = json.loads(options.out.read_text(encoding="utf-8")) if options.resume else {}
     begin, found = time.time(), before.get("found", {})
     with tempfile.TemporaryDirectory() as folder:
         guard = Guarded(Path(folder))

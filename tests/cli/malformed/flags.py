@@ -90,7 +90,7 @@ TRAIN = [
     ("--best-checkpoint-metric bleu", ["--best-checkpoint-metric", "'bleu'", "add --eval-bleu"]),
     (
         "--criterion label_smoothed_cross_entropy --best-checkpoint-metric los",
-        ["--best-checkpoint-metric", "loss, nll_loss, ppl", "'los'"],
+        ["--best-checkpoint-metric", "loss, ppl, nll_loss", "'los'"],
     ),
 ]
 TRAIN_LM = [
