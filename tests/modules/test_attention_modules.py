@@ -151,3 +151,19 @@ def test_one_channel_carries_its_state_over_several_inputs():
     first, state = module(x[:, :4], state=EMAState())
     second, _ = module(x[:, 4:], state=state)
     torch.testing.assert_close(torch.cat([first, second], 1), whole, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("causal", "chunk", "flag"),
+    [
+        (True, -1, "--max-target-positions"),
+        (False, -1, "--max-source-positions"),
+        (True, 4, "--decoder-chunk-size"),
+        (False, 4, "--encoder-chunk-size"),
+    ],
+)
+def test_too_long_a_sequence_names_its_flag(causal, chunk, flag):
+    module = GatedAttention(replace(config("softmax", "simple", chunk), max_positions=8), causal=causal)
+    module.chunk_size = -1  # a chunk is never longer than its table
+    with pytest.raises(ValueError, match=f"got a sequence of 9: raise {flag}"):
+        module(torch.randn(1, 9, D))
