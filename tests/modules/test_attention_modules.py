@@ -167,3 +167,12 @@ def test_too_long_a_sequence_names_its_flag(causal, chunk, flag):
     module.chunk_size = -1  # a chunk is never longer than its table
     with pytest.raises(ValueError, match=f"got a sequence of 9: raise {flag}"):
         module(torch.randn(1, 9, D))
+
+
+@pytest.mark.parametrize("held", [6, 10])
+def test_a_bias_of_another_size_is_refused(held):
+    state = SimpleBias(held, "--decoder-chunk-size").state_dict()
+    with pytest.raises(
+        ValueError, match=rf"holds {held} positions, this model's 8; leave --decoder-chunk-size"
+    ):
+        SimpleBias(8, "--decoder-chunk-size").load_state_dict(state)
