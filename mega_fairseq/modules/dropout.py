@@ -30,7 +30,7 @@ class Dropout(nn.Module):
 
 
 def _cpu_dropout(x: Tensor, p: float) -> Tensor:
-    """F.dropout, two to four times as fast: four elements share 64 random bits; a mask of bytes."""
+    """F.dropout, but faster: four elements share 64 random bits, and the mask takes a byte each."""
     dropped = round(p * 2**16)
     if dropped == 2**16:
         return x * 0.0
