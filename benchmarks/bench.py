@@ -76,7 +76,8 @@ def ema(options: Options) -> Iterator[Row]:
 def layer(options: Options) -> Iterator[Row]:
     length = 4096 if options.quick else 16384
     run = work.layer("ours", length)
-    times = interleaved({"ours": run, "bare products": bare_products(run, work.D)}, options.rounds)
+    bare = bare_products(work.layer("textbook", length), work.D)
+    times = interleaved({"ours": run, "bare products": bare}, options.rounds)
     yield compare(f"layer, L {length}", times, "ours", "bare products", 1.5, least=False)
     used = {way: peak_memory("layer", way, length) for way in ("ours", "textbook")}
     share = used["ours"] / used["textbook"]
@@ -102,7 +103,7 @@ def checkpointed(options: Options) -> Iterator[Row]:
 
 def train_nmt(options: Options) -> Iterator[Row]:
     ours = work.train_nmt("ours")
-    runs = {"ours": ours, "bare products": bare_products(ours, work.D)}
+    runs = {"ours": ours, "bare products": bare_products(work.train_nmt("textbook"), work.D)}
     runs |= {way: work.train_nmt(way) for way in ("textbook", "transformer")}
     times = interleaved(runs, options.rounds)
     yield compare("train-nmt", times, "ours", "bare products", 1.4, least=False)

@@ -2,7 +2,8 @@
 
 `textbook(model)` computes the same numbers as the model it is given: the EMA's kernel from all powers q^t (a
 D x N x L tensor) and an FFT of length 2 L, the position bias as an L x L matrix of which a decoding step uses
-the last row, keys and values concatenated at every step, states reordered whatever the order is.
+the last row, keys and values concatenated at every step, states reordered whatever the order is, and
+everything kept for the backward pass.
 """
 
 import copy
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.modules.ema import MultiHeadEMA
+from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.positional_bias import RotaryBias, SimpleBias
+from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.state import AttentionState, EMAState, LayerState
 
 
@@ -81,16 +84,47 @@ class TextbookRotaryBias(RotaryBias):
 
 
 class TextbookAttention(GatedAttention):
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, state: LayerState | None
-    ) -> tuple[Tensor, AttentionState | None]:
-        if state is None or state.attention is None:
-            return self._attend_chunks(query, key, value, padding), AttentionState(key, value)
-        key = torch.cat([state.attention.key, key], dim=1)
-        value = torch.cat([state.attention.value, value], dim=1)
-        if self.chunk_size > 0 and key.size(1) > self.chunk_size:
+    def forward(
+        self, x: Tensor, padding: Tensor | None = None, state: LayerState | None = None
+    ) -> tuple[Tensor, LayerState | None]:
+        normed = self.norm(x) if self.pre_norm else x
+        averaged, ema = self.ema(normed, padding, state and state.ema)
+        value = self.hidden_dropout(self.activation(self.v_proj(normed)))
+        u, z, r, c = self.mx_proj(self.dropout(averaged)).split(self.widths, dim=-1)
+        query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
+        cache = AttentionState(key, value)
+        if state is not None and state.attention is not None:
+            cache = self._append(state.attention, cache)
+            attended = self._attend(query, cache.key, cache.value, None)
+        else:
+            attended = self._chunks(query, key, value, padding)
+        h = self.dropout(self.activation(c + self.h_proj(F.silu(r) * attended)))
+        out = torch.lerp(x, h, torch.sigmoid(u))
+        out = out if self.pre_norm else self.norm(out)
+        return out, state and LayerState(state.position + x.size(1), ema, cache, state.cross)
+
+    def _append(self, cache: AttentionState, new: AttentionState) -> AttentionState:
+        key, value = (torch.cat(pair, dim=1) for pair in zip(cache[:2], new[:2], strict=True))
+        if 0 < self.chunk_size < key.size(1):
             key, value = key[:, self.chunk_size :], value[:, self.chunk_size :]
-        return self._attend_block(query, key, value, None), AttentionState(key, value)
+        return AttentionState(key, value)
+
+    def _chunks(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
+        length = query.size(1)
+        size = min(self.chunk_size, length) if self.chunk_size > 0 else length
+        if padding is None and length % size:
+            padding = torch.zeros(1, length, dtype=torch.bool)
+        mask = None
+        if padding is not None:
+            mask = F.pad(padding, (0, -length % size), value=True).unflatten(1, (-1, size))
+        return merge(self._attend(*(split(t, size) for t in (query, key, value)), mask), length)
+
+
+class TextbookFeedForward(FeedForward):
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.activation_dropout(self.activation(self.fc1(self.norm(x) if self.pre_norm else x)))
+        out = x + self.dropout(self.fc2(hidden))
+        return out if self.pre_norm else self.norm(out)
 
 
 class TextbookDecoder(MegaDecoder):
@@ -106,6 +140,7 @@ CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     SimpleBias: TextbookSimpleBias,
     RotaryBias: TextbookRotaryBias,
     GatedAttention: TextbookAttention,
+    FeedForward: TextbookFeedForward,
     MegaDecoder: TextbookDecoder,
 }
 

@@ -1,5 +1,7 @@
 """Dropout of elements or of whole channels."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,10 +22,20 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0.0:
             return x
-        drop = _cpu_dropout if x.is_cpu else F.dropout
         if self.feature:
-            return x * drop(x.new_ones(x.size(0), 1, x.size(-1)), self.p)
-        return drop(x, self.p)
+            return x * self._channels(x, x.size(-1))
+        return _cpu_dropout(x, self.p) if x.is_cpu else F.dropout(x, self.p)
+
+    def of(self, sequence: Tensor, width: int) -> Callable[[Tensor], Tensor]:
+        """This dropout for pieces (B, l, width) of a sequence (B, L, .): of channels, the same in each."""
+        if not self.training or self.p == 0.0 or not self.feature:
+            return self
+        channels = self._channels(sequence, width)
+        return lambda x: x * channels
+
+    def _channels(self, x: Tensor, width: int) -> Tensor:
+        ones = x.new_ones(x.size(0), 1, width)
+        return _cpu_dropout(ones, self.p) if x.is_cpu else F.dropout(ones, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, feature={self.feature}"

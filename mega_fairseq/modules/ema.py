@@ -53,6 +53,13 @@ class MultiHeadEMA(nn.Module):
 
         Returns the output (B, L, D) in x's dtype and the state after x, None where none was given.
         """
+        y, after = self.average(x, padding, state)
+        return F.silu(y).type_as(x), after
+
+    def average(
+        self, x: Tensor, padding: Tensor | None = None, state: EMAState | None = None
+    ) -> tuple[Tensor, EMAState | None]:
+        """`forward` before the SiLU, in float32 at least."""
         with torch.autocast(x.device.type, enabled=False):
             inputs = full = at_least_float32(x)
             if padding is not None:
@@ -60,7 +67,7 @@ class MultiHeadEMA(nn.Module):
             y, after = self._both_ways(inputs) if self.bidirectional else self._causal(inputs, state)
             if padding is not None:  # a pad injects nothing, but has its own part of its output
                 y = torch.addcmul(y, full - inputs, at_least_float32(self.omega))
-            return F.silu(y).type_as(x), after
+            return y, after
 
     def _causal(self, x: Tensor, state: EMAState | None) -> tuple[Tensor, EMAState | None]:
         c = self.coefficients()[0]

@@ -7,6 +7,7 @@ from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.linear import linear
 from mega_fairseq.modules.norm import build_norm
+from mega_fairseq.ops.pieces import how_to_call, join, pieces
 
 
 class FeedForward(nn.Module):
@@ -23,6 +24,12 @@ class FeedForward(nn.Module):
         self.activation_dropout = Dropout(config.activation_dropout, config.feature_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.activation_dropout(self.activation(self.fc1(self.norm(x) if self.pre_norm else x)))
-        out = x + self.dropout(self.fc2(hidden))
+        inputs, call = self.norm(x) if self.pre_norm else x, how_to_call(x)
+        drop_hidden = self.activation_dropout.of(x, self.fc1.out_features)
+        drop = self.dropout.of(x, x.size(-1))
+
+        def transform(x: Tensor) -> Tensor:
+            return self.fc2(drop_hidden(self.activation(self.fc1(x))))
+
+        out = join([part + drop(call(transform, input)) for part, input in pieces([x, inputs])])
         return out if self.pre_norm else self.norm(out)

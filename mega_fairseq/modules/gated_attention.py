@@ -1,5 +1,8 @@
 """Moving average equipped gated attention: the self-attention sub-layer (Mega, section 3.2)."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +15,7 @@ from mega_fairseq.modules.linear import linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights, causal_mask
-from mega_fairseq.ops.chunking import merge, split, split_mask
+from mega_fairseq.ops.pieces import Call, how_to_call, join, pieces
 from mega_fairseq.state import AttentionState, LayerState
 
 
@@ -57,55 +60,67 @@ class GatedAttention(nn.Module):
         Returns (B, L, D) and the state after x, None where none was given.
         """
         normed = self.norm(x) if self.pre_norm else x
-        averaged, ema = self.ema(normed, padding, state and state.ema)
-        value = self.activation(self.v_proj(normed))
-        u, z, r, c = self.mx_proj(self.dropout(averaged)).split(self.widths, dim=-1)
-        query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
-        attended, cache = self._attend(query, key, self.hidden_dropout(value), padding, state)
-        h = self.dropout(self.activation(c + self.h_proj(F.silu(r) * attended)))
-        out = torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
-        out = out if self.pre_norm else self.norm(out)
+        y, ema = self.ema.average(normed, padding, state and state.ema)
+        how = _How(
+            call=how_to_call(x),
+            carry=state is not None,
+            drop_averaged=self.dropout.of(x, x.size(-1)),
+            drop_value=self.hidden_dropout.of(x, self.v_proj.out_features),
+            drop_h=self.dropout.of(x, x.size(-1)),
+        )
+        cache, parts = state and state.attention, []
+        begun = cache.key.size(1) if cache else 0
+        for piece in pieces([x, normed, y, padding], self.chunk_size, begun):
+            part, cache = self._piece(how, piece, cache)
+            parts.append(part)
+        out = join(parts) if self.pre_norm else self.norm(join(parts))
         if state is None:
             return out, None
         assert ema is not None
         return out, LayerState(state.position + x.size(1), ema, cache, state.cross)
 
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None, state: LayerState | None
+    def _piece(
+        self,
+        how: "_How",
+        piece: tuple[Tensor, Tensor, Tensor, Tensor | None],
+        cache: AttentionState | None,
     ) -> tuple[Tensor, AttentionState | None]:
-        """Attention of new queries to the cached keys of the running chunk and to the new ones."""
-        if not self.causal:
-            return self._attend_chunks(query, key, value, padding), None
-        cached, cache = 0, AttentionState(key, value)
-        if state is not None and state.attention is not None:
-            cached = state.attention.key.size(1)
-            cache = state.attention.append(key, value)
-        key, value, _ = cache
-        length, total = query.size(1), key.size(1)
-        size = self.chunk_size if self.chunk_size > 0 else total
-        head = min(length, size - cached)  # queries that complete the running chunk
-        if cached and head == length:
-            out = self._attend_block(query, key, value, None)
-        elif cached:
-            first = self._attend_block(query[:, :head], key[:, :size], value[:, :size], None)
-            rest = self._attend_chunks(query[:, head:], key[:, size:], value[:, size:], None)
-            out = torch.cat([first, rest], dim=1)
+        """All that follows the EMA, for one chunk, whole ones, or the rest of the one in `cache`.
+
+        piece: x, norm x and the EMA's y, (B, l, D), and the padding (B, l) or None.
+        Returns (B, l, D), and the keys and values of a chunk left unfinished where they are wanted.
+        """
+        x, normed, y, padding = piece
+        u, z, r, c = how.call(self._mix, how, y, x.dtype).split(self.widths, dim=-1)
+        finished = self.chunk_size > 0 and z.size(1) % self.chunk_size == 0
+        if cache is None and (finished or not how.carry):
+            attended = how.call(self._attend_chunks, how, z, normed, padding)
         else:
-            out = self._attend_chunks(query, key, value, None)
-        if total >= size and self.chunk_size > 0:  # a new chunk has begun
-            kept = total % size
-            cache = AttentionState(key[:, total - kept :], value[:, total - kept :])
-        return out, cache
+            query, key, value = self._project(how, z, normed)
+            cache = AttentionState(key, value) if cache is None else cache.append(key, value)
+            attended = self._attend(query, cache.key, cache.value, None)
+            cache = None if cache.key.size(1) == self.chunk_size else cache
+        h = c + how.call(self._reset, r, attended)
+        return how.call(self._update, how, x, h, u), cache
 
-    def _attend_chunks(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
-        length = query.size(1)
-        size = min(self.chunk_size, length) if self.chunk_size > 0 else length
-        mask = split_mask(padding, length, size, query)
-        query, key, value = split(query, size), split(key, size), split(value, size)
-        return merge(self._attend_block(query, key, value, mask), length)
+    def _mix(self, how: "_How", y: Tensor, dtype: torch.dtype) -> Tensor:
+        """The logits u, z, r, c of the gates, of queries and keys, and of h."""
+        return self.mx_proj(how.drop_averaged(F.silu(y).to(dtype)))
 
-    def _attend_block(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
-        """Attention within one block, (..., rows, width) to (..., columns, width); the last rows align."""
+    def _project(self, how: "_How", z: Tensor, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys (B, L, Z), values (B, L, H)."""
+        query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
+        return query, key, how.drop_value(self.activation(self.v_proj(normed)))
+
+    def _attend_chunks(self, how: "_How", z: Tensor, normed: Tensor, padding: Tensor | None) -> Tensor:
+        """Attention within each chunk, of a piece that is one chunk or several whole ones."""
+        size = z.size(1) if self.chunk_size < 0 else min(self.chunk_size, z.size(1))
+        query, key, value = (t.unflatten(1, (-1, size)) for t in self._project(how, z, normed))
+        mask = None if padding is None else padding.unflatten(1, (-1, size))
+        return self._attend(query, key, value, mask).flatten(1, 2)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
+        """Attention of (..., rows, width) to (..., columns, width); the last rows align."""
         rows, columns = query.size(-2), key.size(-2)
         offset = columns - rows
         if self.causal:  # padding lies behind every real query, out of its sight
@@ -121,3 +136,23 @@ class GatedAttention(nn.Module):
             self.attention_fn, query, key, bias, forbidden, count, every_row=self.causal
         )
         return self.attention_dropout(weights) @ value
+
+    def _reset(self, r: Tensor, attended: Tensor) -> Tensor:
+        return self.h_proj(F.silu(r) * attended)
+
+    def _update(self, how: "_How", x: Tensor, h: Tensor, u: Tensor) -> Tensor:
+        h = how.drop_h(self.activation(h))
+        return torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
+
+
+class _How(NamedTuple):
+    """What the pieces of a sequence have in common.
+
+    call: `plain` or `recomputed`; carry: the keys and values of an unfinished chunk are wanted.
+    """
+
+    call: Call
+    carry: bool
+    drop_averaged: Callable[[Tensor], Tensor]
+    drop_value: Callable[[Tensor], Tensor]
+    drop_h: Callable[[Tensor], Tensor]

@@ -17,16 +17,6 @@ def merge(chunks: Tensor, length: int) -> Tensor:
     return chunks.flatten(1, 2)[:, :length]
 
 
-def split_mask(padding: Tensor | None, length: int, size: int, like: Tensor) -> Tensor | None:
-    """Padded positions per chunk, (B or 1, M, size), True = padded; None when there are none."""
-    short = -length % size
-    if padding is None:
-        if not short:
-            return None
-        padding = torch.zeros(1, length, dtype=torch.bool, device=like.device)
-    return F.pad(padding, (0, short), value=True).unflatten(1, (-1, size))
-
-
 def right_align(tokens: Tensor, pad: int) -> tuple[Tensor, Tensor | None]:
     """Move leading padding behind each row: ((B, L) tokens, (B,) numbers of leading pads, or None for none).
 

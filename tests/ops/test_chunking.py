@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference.attention import naive_attention
 
 from mega_fairseq.ops.attention import attention_weights, causal_mask
-from mega_fairseq.ops.chunking import merge, right_align, rotation, split, split_mask
+from mega_fairseq.ops.chunking import merge, right_align, rotation, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
 FUNCTIONS = ("softmax", "relu2", "laplace")
@@ -119,20 +119,6 @@ def test_split_and_merge(length, size):
     assert merge(chunks, length).equal(x)
     (gradient,) = torch.autograd.grad(merge(chunks, length).sum(), x)
     assert gradient.eq(1).all()
-
-
-@given(length=st.integers(1, 20), size=st.integers(1, 8), real=st.none() | st.lists(st.integers(0, 20)))
-@settings(max_examples=50, deadline=None)
-def test_split_mask_equals_loop(length, size, real):
-    padding = None if not real else torch.arange(length) >= torch.tensor(real).unsqueeze(1)
-    mask = split_mask(padding, length, size, torch.zeros(1))
-    if padding is None and length % size == 0:
-        assert mask is None
-        return
-    for b in range(1 if padding is None else len(padding)):
-        for t in range(mask.size(1) * size):
-            padded = t >= length or (padding is not None and bool(padding[b, t]))
-            assert bool(mask[b, t // size, t % size]) == padded
 
 
 ROWS = st.tuples(st.integers(0, 3), st.lists(st.integers(2, 9), max_size=6))
