@@ -2,9 +2,9 @@
 
     python benchmarks/bench.py [--quick] [--only NAME...]
 
-Ours and its baselines run in turn, in one process, medians of 5 rounds (--quick: 3, and shorter texts); a
-ratio's spread is its lowest and highest round. Memory is measured in fresh processes. Writes results.json
-(--quick: nothing) and prints a table. Nothing else should run meanwhile.
+Ours and its baselines run in turn, in processes of their own, medians of 5 rounds (--quick: 3, and shorter
+texts); a ratio's spread is its lowest and highest round. Memory is measured in fresh processes. Writes
+results.json (--quick: nothing) and prints a table. Nothing else should run meanwhile.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import work
-from measure import bare_products, interleaved, peak_memory, ratio
+from measure import Times, Worker, interleaved, median, peak_memory, ratio
 
 HERE = Path(__file__).parent
+WAYS = ("ours", "textbook")
 Row = dict[str, Any]
 
 
@@ -48,73 +48,75 @@ def row(name: str, value: float, unit: str, baseline: str, target: float, *, lea
     }
 
 
-def compare(name: str, times: dict, above: str, below: str, target: float, *, least: bool) -> Row:
-    """The ratio of two pieces of work's times as a row."""
+def compare(name: str, times: Times, above: str, below: str, target: float, *, least: bool) -> Row:
+    """The ratio of two pieces of work's times as a row; cpu: that of the CPU's."""
     value, spread = ratio(times, above, below)
-    seconds = {key: round(statistics.median(t), 4) for key, t in times.items()}
-    rounds = len(times[above])
-    baseline = below if below != "ours" else above
-    spread = [round(x, 3) for x in spread]
-    return row(name, value, "x", baseline, target, least=least, spread=spread, seconds=seconds, rounds=rounds)
+    cpu = statistics.median(t.cpu for t in times[above]) / statistics.median(t.cpu for t in times[below])
+    more = {
+        "spread": [round(x, 3) for x in spread],
+        "cpu": round(cpu, 3),
+        "seconds": {key: round(median(t), 4) for key, t in times.items()},
+        "rounds": len(times[above]),
+    }
+    return row(name, value, "x", below if below != "ours" else above, target, least=least, **more)
+
+
+def run(rounds: int, warm: bool = True, **work: tuple[Any, ...]) -> Times:
+    """Times of several pieces of work, each (case, arguments), in processes of their own."""
+    return interleaved({name: Worker(*what) for name, what in work.items()}, rounds, warm)
+
+
+def memory(name: str, target: float, above: tuple[Any, ...], below: tuple[Any, ...], baseline: str) -> Row:
+    """The ratio of two pieces of work's peak memory as a row."""
+    used = {"ours": peak_memory(*above), baseline: peak_memory(*below)}
+    return row(name, used["ours"] / used[baseline], "x", baseline, target, least=False, megabytes=used)
 
 
 def ema(options: Options) -> Iterator[Row]:
-    lengths = (4096, 2048) if options.quick else (16384, 4096)
-    ways = ("ours", "textbook")
-    times = interleaved({way: work.ema(way, 1, lengths[0]) for way in ways}, options.rounds)
-    yield compare(f"ema, L {lengths[0]}", times, "textbook", "ours", 8, least=True)
-    used = {way: peak_memory("ema", way, 1, lengths[0]) for way in ways}
-    share = used["ours"] / used["textbook"]
-    yield row("ema, memory", share, "x", "textbook", 1 / 8, least=False, megabytes=used)
-    times = interleaved({way: work.ema(way, 1, lengths[1], 1) for way in ways}, options.rounds)
-    yield compare(f"ema-bidirectional, L {lengths[1]}", times, "textbook", "ours", 6, least=True)
-    for both, kind in ((0, "causal"), (1, "both ways")):
-        times = interleaved({way: work.ema(way, 32, 32, both) for way in ways}, 5 * options.rounds)
+    causal, both = (4096, 2048) if options.quick else (16384, 4096)
+    works = {way: ("ema", way, 1, causal) for way in WAYS}
+    yield compare(f"ema, L {causal}", run(options.rounds, **works), "textbook", "ours", 8, least=True)
+    yield memory("ema, memory", 1 / 8, works["ours"], works["textbook"], "textbook")
+    times = run(options.rounds, **{way: ("ema", way, 1, both, 1) for way in WAYS})
+    yield compare(f"ema-bidirectional, L {both}", times, "textbook", "ours", 6, least=True)
+    for direction, kind in ((0, "causal"), (1, "both ways")):
+        times = run(3 * options.rounds, **{way: ("ema", way, 32, 32, direction) for way in WAYS})
         yield compare(f"ema-short, {kind}", times, "textbook", "ours", 1.5, least=True)
 
 
 def layer(options: Options) -> Iterator[Row]:
     length = 4096 if options.quick else 16384
-    run = work.layer("ours", length)
-    bare = bare_products(work.layer("textbook", length), work.D)
-    times = interleaved({"ours": run, "bare products": bare}, options.rounds)
-    yield compare(f"layer, L {length}", times, "ours", "bare products", 1.5, least=False)
-    used = {way: peak_memory("layer", way, length) for way in ("ours", "textbook")}
-    share = used["ours"] / used["textbook"]
-    yield row("layer, memory", share, "x", "textbook", 0.4, least=False, megabytes=used)
+    works = {way: ("layer", way, length) for way in WAYS}
+    times = run(options.rounds, **works, bare=("bare", "layer", "textbook", length))
+    yield compare(f"layer, L {length}", times, "ours", "bare", 1.5, least=False)
+    yield memory("layer, memory", 0.4, works["ours"], works["textbook"], "textbook")
 
 
 def linear(options: Options) -> Iterator[Row]:
     short, long = (2048, 16384) if options.quick else (8192, 65536)
-    times = interleaved({f"L {n}": work.layer("ours", n) for n in (short, long)}, min(3, options.rounds))
+    works = {f"L {n}": ("layer", "ours", n) for n in (short, long)}
+    times = run(min(3, options.rounds), **works)
     yield compare(f"linear, L {short} to {long}", times, f"L {long}", f"L {short}", 8.6, least=False)
-    used = {n: peak_memory("layer", "ours", n) for n in (short, long)}
-    yield row("linear, memory", used[long] / used[short], "x", f"L {short}", 8.3, least=False, megabytes=used)
+    yield memory("linear, memory", 8.3, works[f"L {long}"], works[f"L {short}"], f"L {short}")
 
 
 def checkpointed(options: Options) -> Iterator[Row]:
     length = 2048 if options.quick else 8192
-    used = {on: peak_memory("layer", "ours", length, 1024, 6, on) for on in (0, 1)}
-    names = {"plain": used[0], "checkpointed": used[1]}
-    yield row(
-        "checkpoint-activations, memory", used[1] / used[0], "x", "plain", 0.4, least=False, megabytes=names
-    )
+    plain, recomputed = (("layer", "ours", length, 1024, 6, on) for on in (0, 1))
+    yield memory("checkpoint-activations, memory", 0.4, recomputed, plain, "plain")
 
 
 def train_nmt(options: Options) -> Iterator[Row]:
-    ours = work.train_nmt("ours")
-    runs = {"ours": ours, "bare products": bare_products(work.train_nmt("textbook"), work.D)}
-    runs |= {way: work.train_nmt(way) for way in ("textbook", "transformer")}
-    times = interleaved(runs, options.rounds)
-    yield compare("train-nmt", times, "ours", "bare products", 1.4, least=False)
+    works: dict[str, Any] = {way: ("train_nmt", way) for way in (*WAYS, "transformer")}
+    times = run(options.rounds, **works, bare=("bare", "train_nmt", "textbook"))
+    yield compare("train-nmt", times, "ours", "bare", 1.4, least=False)
     yield compare("train-nmt, textbook", times, "textbook", "ours", 1.2, least=True)
     yield compare("train-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
 
 
 def decode_lm(options: Options) -> Iterator[Row]:
-    runs = {"step 256": work.decode_lm("ours", 256), "step 2048": work.decode_lm("ours", 2048)}
-    runs |= {"textbook": work.decode_lm("textbook", 2048), "reads": work.reads(2048)}
-    times = interleaved(runs, 5 * options.rounds)
+    works: dict[str, Any] = {f"step {n}": ("decode_lm", "ours", n) for n in (256, 2048)}
+    times = run(2 * options.rounds, **works, textbook=("decode_lm", "textbook", 2048), reads=("reads", 2048))
     yield compare("decode-lm, growth", times, "step 2048", "step 256", 1.6, least=False)
     yield compare("decode-lm, textbook", times, "textbook", "step 2048", 3, least=True)
     yield compare("decode-lm, reads", times, "step 2048", "reads", 1.5, least=False)
@@ -122,32 +124,30 @@ def decode_lm(options: Options) -> Iterator[Row]:
 
 def decode_nmt(options: Options) -> Iterator[Row]:
     steps = 32 if options.quick else 128
-    runs = {way: work.decode_nmt(way, steps) for way in ("ours", "textbook", "transformer")}
-    times = interleaved(runs, 3)
+    times = run(options.rounds, **{way: ("decode_nmt", way, steps) for way in (*WAYS, "transformer")})
     yield compare("decode-nmt, textbook", times, "textbook", "ours", 1.7, least=True)
     yield compare("decode-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
 
 
 def prefill(options: Options) -> Iterator[Row]:
     length = 1024 if options.quick else 8192
-    times = interleaved({way: work.prefill(way, length) for way in ("ours", "steps")}, 1, False)
+    times = run(1, False, **{way: ("prefill", way, length) for way in ("ours", "steps")})
     yield compare(f"prefill, {length} tokens", times, "steps", "ours", 15, least=True)
 
 
 def eval_lm(options: Options) -> Iterator[Row]:
     short, long = (8192, 32768) if options.quick else (8192, 131072)
-    runs = {n: work.evaluate(n, long) for n in (short, long)}
-    times = interleaved({f"blocks of {n}": run for n, run in runs.items()}, min(3, options.rounds))
+    works = {f"blocks of {n}": ("evaluate", n, long) for n in (short, long)}
+    times = run(min(3, options.rounds), not options.quick, **works)
     yield compare("eval-lm", times, f"blocks of {long}", f"blocks of {short}", 1.1, least=False)
-    used = {n: peak_memory("evaluate", n, n) for n in (short, long)}
-    yield row("eval-lm, memory", used[long] / used[short], "x", f"{short}", 1.3, least=False, megabytes=used)
+    one = [("evaluate", n, n) for n in (long, short)]
+    yield memory("eval-lm, memory", 1.3, *one, f"{short}")
 
 
 def start(options: Options) -> Iterator[Row]:
-    times = interleaved(
-        {way: work.help_text(way) for way in ("mega-generate", "fairseq-generate")}, options.rounds
-    )
-    more = statistics.median(times["mega-generate"]) - statistics.median(times["fairseq-generate"])
+    commands = ("mega-generate", "fairseq-generate")
+    times = run(options.rounds, **{command: ("help_text", command) for command in commands})
+    more = median(times["mega-generate"]) - median(times["fairseq-generate"])
     yield row("start", more, "s", "fairseq-generate", 0.3, least=False)
 
 

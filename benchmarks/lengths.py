@@ -8,13 +8,11 @@ processes. Writes lengths.json and lengths.png.
 
 import argparse
 import json
-import statistics
 import sys
 from pathlib import Path
 
-import work
 from matplotlib.axes import Axes
-from measure import interleaved, peak_memory
+from measure import Worker, interleaved, median, peak_memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
@@ -33,9 +31,9 @@ def measure() -> dict:
     for title, (case, sizes) in CASES.items():
         found[title] = {way: {"seconds": {}, "megabytes": {}} for way in WAYS}
         for length in LENGTHS:
-            runs = {way: getattr(work, case)(way, *sizes(length)) for way in WAYS}
-            for way, times in interleaved(runs, 3).items():
-                found[title][way]["seconds"][length] = statistics.median(times)
+            works = {way: Worker(case, way, *sizes(length)) for way in WAYS}
+            for way, times in interleaved(works, 3).items():
+                found[title][way]["seconds"][length] = median(times)
                 found[title][way]["megabytes"][length] = peak_memory(case, way, *sizes(length))
             print(title, length, {way: found[title][way]["seconds"][length] for way in WAYS}, flush=True)
     return found

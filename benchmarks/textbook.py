@@ -17,6 +17,7 @@ from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
+from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.positional_bias import RotaryBias, SimpleBias
 from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.state import AttentionState, EMAState, LayerState
@@ -141,6 +142,7 @@ CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     RotaryBias: TextbookRotaryBias,
     GatedAttention: TextbookAttention,
     FeedForward: TextbookFeedForward,
+    Linear: nn.Linear,
     MegaDecoder: TextbookDecoder,
 }
 

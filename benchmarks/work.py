@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
 from models import build, build_lm
+from products import bare_products
 from textbook import textbook
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.layer import MegaLayer
 
 D, N, WORDS = 512, 16, 31996  # and 4 symbols: 32,000
+STEPS = 8  # of decode_lm in a call
 Work = Callable[[], Any]
 
 
@@ -107,33 +109,35 @@ def lm(way: str, **options: Any) -> nn.Module:
 
 
 def decode_lm(way: str, position: int, chunk: int = -1) -> Work:
-    """The next step of mega_lm, batch 1, after `position` tokens and one more for every call."""
+    """The next STEPS steps of mega_lm, batch 1, from `position` tokens on; every call goes on."""
     ours = lm("ours", decoder_chunk_size=chunk)
     model, state = _as(way, ours), {}  # a copy has the same names for its states
-    tokens = torch.randint(4, WORDS, (1, position + 200), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(4, WORDS, (1, position + 250), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours.decoder(tokens[:, :position], incremental_state=state)
-    ends = iter(range(position + 1, position + 200))
+    ends = iter(range(position + 1, position + 250))
 
     @torch.no_grad()
     def run() -> None:
-        model.decoder(tokens[:, : next(ends)], incremental_state=state)
+        for _ in range(STEPS):
+            model.decoder(tokens[:, : next(ends)], incremental_state=state)
 
     return run
 
 
 def reads(position: int) -> Work:
-    """Reading weights and caches of `decode_lm` once, by matrix-vector products."""
+    """Reading weights and caches of `decode_lm` STEPS times, by matrix-vector products."""
     matrices = [p.detach() for p in lm("ours").parameters() if p.dim() == 2 and min(p.shape) > N]
     caches = [torch.randn(position, width) for _ in range(6) for width in (128, 1664)]
     vectors = {n: torch.randn(n) for m in [*matrices, *caches] for n in m.shape}
 
     def run() -> None:
-        for matrix in matrices:
-            torch.mv(matrix, vectors[matrix.size(1)])
-        for key, value in zip(caches[::2], caches[1::2], strict=True):
-            torch.mv(key, vectors[128])
-            torch.mv(value.t(), vectors[position])
+        for _ in range(STEPS):
+            for matrix in matrices:
+                torch.mv(matrix, vectors[matrix.size(1)])
+            for key, value in zip(caches[::2], caches[1::2], strict=True):
+                torch.mv(key, vectors[128])
+                torch.mv(value.t(), vectors[position])
 
     return run
 
@@ -169,3 +173,8 @@ def help_text(command: str) -> Work:
     """COMMAND --help in a process of its own."""
     program = Path(sys.executable).with_name(command)
     return lambda: subprocess.run([str(program), "--help"], capture_output=True, check=True)
+
+
+def bare(case: str, *arguments: Any) -> Work:
+    """The bare matrix products of a case."""
+    return bare_products(globals()[case](*arguments), D)

@@ -50,8 +50,9 @@ sys.modules[__name__] = _package
 if _package is _this:
     _require_fairseq()
 
-    from mega_fairseq import compat
+    from mega_fairseq import allocator, compat
 
+    allocator.keep_small_tensors()
     compat.apply()
 
     from mega_fairseq import models, tasks  # noqa: F401

@@ -68,10 +68,17 @@ class AttentionState(NamedTuple):
         room.key[:, length:total], room.value[:, length:total] = key, value
         return room.state(total)
 
-    def reorder(self, order: Tensor) -> "AttentionState":
+    def reorder(self, order: Tensor, scratch: "AttentionState | None" = None) -> "AttentionState":
+        """Rows in a new order.
+
+        scratch: a state that nobody reads again; its room, where it fits, takes the rows.
+        """
         if self.room is None:
             return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
-        room = _Room(self.key, self.value, len(order), self.room.key.size(1))
+        shape = len(order), *self.room.value.shape[1:]
+        room = scratch and scratch.room
+        if room is None or room is self.room or room.value.shape != shape or room.key.dtype != self.key.dtype:
+            room = _Room(self.key, self.value, len(order), self.room.key.size(1))
         state = room.state(self.key.size(1))
         torch.index_select(self.key, 0, order, out=state.key)  # once, not a second time into the room
         torch.index_select(self.value, 0, order, out=state.value)
@@ -86,14 +93,16 @@ class LayerState(NamedTuple):
     attention: AttentionState | None = None
     cross: AttentionState | None = None
 
-    def reorder(self, order: Tensor, same_source: bool = False) -> "LayerState":
+    def reorder(
+        self, order: Tensor, same_source: bool = False, scratch: AttentionState | None = None
+    ) -> "LayerState":
         """Rows of the batch in a new order (a LongTensor of row numbers).
 
-        same_source: each row keeps its source.
+        same_source: each row keeps its source; scratch: as for AttentionState.
         """
         return LayerState(
             self.position,
             self.ema.reorder(order),
-            self.attention and self.attention.reorder(order),
+            self.attention and self.attention.reorder(order, scratch),
             self.cross if same_source else self.cross and self.cross.reorder(order),
         )

@@ -54,11 +54,22 @@ def test_gradients():
 
 
 def test_bare_products_are_those_of_the_work():
-    from measure import _Products
+    from products import Products
 
-    run = work.layer("ours", 32, 16)
-    with _Products(work.D) as products:
+    run = work.layer("textbook", 32, 16)
+    with Products(work.D) as products:
         run()
     forward, shapes = 7, [tuple(shape for shape, _ in pair) for pair in products.operands]
     assert len(shapes) == 3 * forward  # five linear layers, Q K and A V; each with two in the backward pass
     assert ((32, 512), (512, 1024)) in shapes and ((2, 16, 16), (2, 16, 1024)) in shapes
+
+
+def test_a_worker_measures_and_reports_what_stops_it():
+    from measure import Worker, peak_memory
+
+    with Worker("ema", "ours", 1, 32) as worker:
+        once = worker.run(2)
+    assert once.seconds > 0 and once.cpu > 0
+    assert peak_memory("ema", "textbook", 1, 512) > 512 * 512 * 16 * 4 / 2**20  # of its powers alone
+    with pytest.raises(RuntimeError, match=r"ema ours 1 0 stopped with status 1"):
+        Worker("ema", "ours", 1, 0).run()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.models.adaptive import build_adaptive_input
 from mega_fairseq.modules.dropout import Dropout
+from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.stack import MegaStack
 
@@ -68,7 +69,7 @@ class TokenEmbedding(nn.Module):
         super().__init__()
         width, dim = embed_tokens.embedding_dim, config.embed_dim
         self.scale = 1.0 if cfg.no_scale_embedding else math.sqrt(dim)
-        self.projection = nn.Linear(width, dim, bias=False) if width != dim else None
+        self.projection = Linear(width, dim, bias=False) if width != dim else None
         normalize = cfg.normalize_embedding or cfg.layernorm_embedding
         if normalize and config.normalize_before:
             raise ValueError("--normalize-embedding does not go with --normalize-before; drop one of them")

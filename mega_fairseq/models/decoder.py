@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mega_fairseq.models.adaptive import adaptive_target_log_probs, build_adaptive_softmax
 from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import stack_config
+from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.stack import StackOutput
 from mega_fairseq.ops.chunking import right_align, rotation
 from mega_fairseq.state import CarriedEMA, EMAState, LayerState
@@ -44,7 +45,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
             return
         if cfg.tie_adaptive_weights or cfg.tie_adaptive_proj:
             raise ValueError("--tie-adaptive-weights and --tie-adaptive-proj need --adaptive-softmax-cutoff")
-        self.output_projection = nn.Linear(dim, len(dictionary), bias=False)
+        self.output_projection = Linear(dim, len(dictionary), bias=False)
         if not cfg.share_decoder_input_output_embed:
             nn.init.normal_(self.output_projection.weight, std=dim**-0.5)
         elif len(dictionary) != getattr(self.embed_tokens, "num_embeddings", len(dictionary)):
@@ -177,14 +178,21 @@ class MegaDecoder(FairseqIncrementalDecoder):
         return torch.cat(parts).view_as(target)
 
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
-        """Rows of every layer's state in the order that beam search chose."""
+        """Rows of every layer's state in the order that beam search chose.
+
+        Each layer's rows go into the memory that the layer before it has left.
+        """
         states = self.get_incremental_state(incremental_state, "layers")
         if not states or torch.equal(new_order, torch.arange(_rows(states), device=new_order.device)):
             return
         sentences = self.get_incremental_state(incremental_state, "sentences")
         same = sentences is not None and torch.equal(sentences[new_order], sentences)
-        states = [state.reorder(new_order, same) for state in states]
-        self.set_incremental_state(incremental_state, "layers", states)
+        reordered, scratch = [], self.get_incremental_state(incremental_state, "scratch")
+        for state in states:
+            reordered.append(state.reorder(new_order, same, scratch))
+            scratch = state.attention
+        self.set_incremental_state(incremental_state, "layers", reordered)
+        self.set_incremental_state(incremental_state, "scratch", scratch)
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

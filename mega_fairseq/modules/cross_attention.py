@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
-from mega_fairseq.modules.linear import linear, set_gate
+from mega_fairseq.modules.linear import build_linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights
@@ -24,10 +24,10 @@ class GatedCrossAttention(nn.Module):
         self.pre_norm, self.attention_fn = config.normalize_before, config.attention_fn
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, dim)
-        self.q_proj = linear(dim, sum(self.widths), config.weight_init)
-        self.k_proj = linear(source_dim, z, config.weight_init)
-        self.v_proj = linear(source_dim, dim, config.weight_init)
-        self.h_proj = linear(dim, dim, config.weight_init)
+        self.q_proj = build_linear(dim, sum(self.widths), config.weight_init)
+        self.k_proj = build_linear(source_dim, z, config.weight_init)
+        self.v_proj = build_linear(source_dim, dim, config.weight_init)
+        self.h_proj = build_linear(dim, dim, config.weight_init)
         set_gate(self.q_proj.bias.split(self.widths)[1], 2.0, config.weight_init)
         flag = "--max-source-positions or --max-target-positions"
         self.bias = build_bias(

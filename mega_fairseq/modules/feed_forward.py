@@ -5,8 +5,9 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
-from mega_fairseq.modules.linear import linear
+from mega_fairseq.modules.linear import build_linear
 from mega_fairseq.modules.norm import build_norm
+from mega_fairseq.ops.linear import linear
 from mega_fairseq.ops.pieces import how_to_call, join, pieces
 
 
@@ -18,8 +19,8 @@ class FeedForward(nn.Module):
         self.pre_norm = config.normalize_before
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, config.embed_dim)
-        self.fc1 = linear(config.embed_dim, config.ffn_dim, config.weight_init)
-        self.fc2 = linear(config.ffn_dim, config.embed_dim, config.weight_init)
+        self.fc1 = build_linear(config.embed_dim, config.ffn_dim, config.weight_init)
+        self.fc2 = build_linear(config.ffn_dim, config.embed_dim, config.weight_init)
         self.dropout = Dropout(config.dropout, config.feature_dropout)
         self.activation_dropout = Dropout(config.activation_dropout, config.feature_dropout)
 
@@ -28,8 +29,11 @@ class FeedForward(nn.Module):
         drop_hidden = self.activation_dropout.of(x, self.fc1.out_features)
         drop = self.dropout.of(x, x.size(-1))
 
-        def transform(x: Tensor) -> Tensor:
-            return self.fc2(drop_hidden(self.activation(self.fc1(x))))
+        def hidden(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+            return drop_hidden(self.activation(linear(x, weight, bias)))
 
-        out = join([part + drop(call(transform, input)) for part, input in pieces([x, inputs])])
+        def transformed(x: Tensor) -> Tensor:
+            return drop(call(hidden, x, self.fc1.weight, self.fc1.bias, then=self.fc2))
+
+        out = join([part + transformed(input) for part, input in pieces([x, inputs])])
         return out if self.pre_norm else self.norm(out)

@@ -11,10 +11,10 @@ from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.modules.linear import linear, set_gate
+from mega_fairseq.modules.linear import build_linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
-from mega_fairseq.ops.attention import attention_weights, causal_mask
+from mega_fairseq.ops.attention import attention_weights, causal_mask, weighted_sum
 from mega_fairseq.ops.pieces import Call, how_to_call, join, pieces
 from mega_fairseq.state import AttentionState, LayerState
 
@@ -34,9 +34,9 @@ class GatedAttention(nn.Module):
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, dim)
         self.ema = MultiHeadEMA(dim, config.ndim, bidirectional=not causal, truncation=config.truncation)
-        self.v_proj = linear(dim, config.hdim, config.weight_init)
-        self.mx_proj = linear(dim, sum(self.widths), config.weight_init)
-        self.h_proj = linear(config.hdim, dim, config.weight_init)
+        self.v_proj = build_linear(dim, config.hdim, config.weight_init)
+        self.mx_proj = build_linear(dim, sum(self.widths), config.weight_init)
+        self.h_proj = build_linear(config.hdim, dim, config.weight_init)
         update, _, reset, _ = self.mx_proj.bias.split(self.widths)
         set_gate(update, -1.0, config.weight_init)
         set_gate(reset, 2.0, config.weight_init)
@@ -91,7 +91,9 @@ class GatedAttention(nn.Module):
         Returns (B, l, D), and the keys and values of a chunk left unfinished where they are wanted.
         """
         x, normed, y, padding = piece
-        u, z, r, c = how.call(self._mix, how, y, x.dtype).split(self.widths, dim=-1)
+        dtype = x.dtype
+        logits = how.call(lambda y: how.drop_averaged(F.silu(y).to(dtype)), y, then=self.mx_proj)
+        u, z, r, c = logits.split(self.widths, dim=-1)
         finished = self.chunk_size > 0 and z.size(1) % self.chunk_size == 0
         if cache is None and (finished or not how.carry):
             attended = how.call(self._attend_chunks, how, z, normed, padding)
@@ -100,12 +102,8 @@ class GatedAttention(nn.Module):
             cache = AttentionState(key, value) if cache is None else cache.append(key, value)
             attended = self._attend(query, cache.key, cache.value, None)
             cache = None if cache.key.size(1) == self.chunk_size else cache
-        h = c + how.call(self._reset, r, attended)
+        h = c + how.call(lambda r, attended: F.silu(r) * attended, r, attended, then=self.h_proj)
         return how.call(self._update, how, x, h, u), cache
-
-    def _mix(self, how: "_How", y: Tensor, dtype: torch.dtype) -> Tensor:
-        """The logits u, z, r, c of the gates, of queries and keys, and of h."""
-        return self.mx_proj(how.drop_averaged(F.silu(y).to(dtype)))
 
     def _project(self, how: "_How", z: Tensor, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys (B, L, Z), values (B, L, H)."""
@@ -124,7 +122,7 @@ class GatedAttention(nn.Module):
         rows, columns = query.size(-2), key.size(-2)
         offset = columns - rows
         if self.causal:  # padding lies behind every real query, out of its sight
-            forbidden = causal_mask(rows, columns, query.device)
+            forbidden = causal_mask(rows, columns, query.device) if rows > 1 else None
             count = torch.arange(offset + 1, columns + 1, device=query.device).unsqueeze(-1)
         elif padding is not None:
             forbidden = padding.unsqueeze(-2)
@@ -135,10 +133,7 @@ class GatedAttention(nn.Module):
         weights = attention_weights(
             self.attention_fn, query, key, bias, forbidden, count, every_row=self.causal
         )
-        return self.attention_dropout(weights) @ value
-
-    def _reset(self, r: Tensor, attended: Tensor) -> Tensor:
-        return self.h_proj(F.silu(r) * attended)
+        return weighted_sum(self.attention_dropout(weights), value)
 
     def _update(self, how: "_How", x: Tensor, h: Tensor, u: Tensor) -> Tensor:
         h = how.drop_h(self.activation(h))

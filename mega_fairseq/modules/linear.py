@@ -1,12 +1,27 @@
 """Linear layers and gates with one of two initialisations (config.INITS)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from mega_fairseq.ops.linear import linear, linear_of
 
-def linear(inputs: int, outputs: int, weight_init: str) -> nn.Linear:
+
+class Linear(nn.Linear):
+    """nn.Linear, faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+    def of(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """This layer's output for function(*inputs), which the backward pass computes again."""
+        return linear_of(function, inputs, self.weight, self.bias)
+
+
+def build_linear(inputs: int, outputs: int, weight_init: str) -> Linear:
     """A linear layer with biases 0 and weights N(0, 0.02), or Xavier's with `open-gates`."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     if weight_init == "paper":
         nn.init.normal_(layer.weight, std=0.02)
     else:

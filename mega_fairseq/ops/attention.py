@@ -9,6 +9,7 @@ from mega_fairseq.ops.precision import at_least_float32
 
 LAPLACE_MU = math.sqrt(0.5)
 LAPLACE_SIGMA = math.sqrt(0.25 / math.pi)
+PARTS = 8
 
 
 def causal_mask(rows: int, columns: int, device: torch.device) -> Tensor:
@@ -48,6 +49,21 @@ def attention_weights(
     if forbidden is not None and not (every_row and function == "softmax"):
         weights = weights.masked_fill(forbidden, 0.0)
     return weights.type_as(query)
+
+
+def weighted_sum(weights: Tensor, value: Tensor) -> Tensor:
+    """A V: weights (..., rows, columns), value (..., columns, width), to (..., rows, width).
+
+    A lone query's values are summed in PARTS, so that all threads read them and not one.
+    """
+    part = value.size(-2) // PARTS
+    if weights.shape[:-1].numel() > 1 or part < 32:
+        return weights @ value
+    whole = part * PARTS
+    parts = weights[..., :whole].reshape(PARTS, 1, part) @ value.flatten(0, -2)[:whole].unflatten(
+        0, (PARTS, part)
+    )
+    return weights[..., whole:] @ value[..., whole:, :] + parts.sum(0)
 
 
 def _squared_relu(scores: Tensor) -> Tensor:

@@ -18,14 +18,17 @@ CPU_TOKENS, GPU_TOKENS = 2048, 65536  # of a piece; a GPU wants few large operat
 Call = Callable[..., Any]
 
 
-def plain(function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments)."""
-    return function(*arguments)
+def plain(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
+    """function(*inputs), or then(function(*inputs))."""
+    result = function(*inputs)
+    return result if then is None else then(result)
 
 
-def recomputed(function: Callable[..., Any], *arguments: Any) -> Any:
-    """function(*arguments), of which the backward pass computes again all but a matrix product at the end."""
-    return checkpoint(function, *arguments, use_reentrant=False)
+def recomputed(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
+    """The same, but the backward pass computes function again; then: a modules.linear.Linear."""
+    if then is not None:
+        return then.of(function, *inputs)
+    return checkpoint(function, *inputs, use_reentrant=False)
 
 
 def _tokens(x: Tensor) -> int:

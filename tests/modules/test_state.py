@@ -53,3 +53,24 @@ def test_gradients_pass_through():
     state = AttentionState(*parts[0]).append(*parts[1])
     contents(state).sum().backward()
     assert all(torch.equal(t.grad, torch.ones_like(t)) for part in parts for t in part)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [[1, 0], [1, 1], [0], [0, 1, 1]])
+def test_reordering_into_the_room_of_another(rows):
+    order = torch.tensor(rows)
+    state, scratch = (AttentionState(*drawn(3, seed)).append(*drawn(2, seed + 1)) for seed in (0, 5))
+    expected = contents(state)[order]
+    reordered = state.reorder(order, scratch)
+    assert contents(reordered).equal(expected)
+    fits = len(rows) == 2
+    assert (reordered.key.data_ptr() == scratch.key.data_ptr()) is fits
+    longer = reordered.append(*(t[:1].expand(len(rows), -1, -1) for t in drawn(1, 9)))
+    assert contents(longer)[:, :5].equal(expected)
+
+
+@torch.no_grad()
+def test_its_own_room_is_no_scratch():
+    state = AttentionState(*drawn(3)).append(*drawn(2, 1))
+    expected = contents(state).flip(0)
+    assert contents(state.reorder(torch.tensor([1, 0]), state)).equal(expected)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.attention import naive_attention
 
-from mega_fairseq.ops.attention import attention_weights, causal_mask
+from mega_fairseq.ops.attention import PARTS, attention_weights, causal_mask, weighted_sum
 from mega_fairseq.ops.chunking import merge, right_align, rotation, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
@@ -119,6 +119,21 @@ def test_split_and_merge(length, size):
     assert merge(chunks, length).equal(x)
     (gradient,) = torch.autograd.grad(merge(chunks, length).sum(), x)
     assert gradient.eq(1).all()
+
+
+@pytest.mark.parametrize("columns", [1, 7, 32 * PARTS - 1, 32 * PARTS, 32 * PARTS + 1, 331])
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (3,), (2, 1)])
+def test_weighted_sum_of_a_lone_query(columns, shape):
+    room = torch.randn(*shape[:-1], 400, 5, dtype=torch.double)  # as decoding caches lie in memory
+    value = room[..., :columns, :].requires_grad_()
+    weights = torch.randn(*shape, columns, dtype=torch.double, requires_grad=True)
+    found, expected = weighted_sum(weights, value), weights @ value
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=1e-12)
+    cotangent = torch.randn_like(expected)
+    for mine, other in zip(
+        *(torch.autograd.grad(y, [weights, value], cotangent) for y in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(mine, other, atol=1e-12, rtol=1e-12)
 
 
 ROWS = st.tuples(st.integers(0, 3), st.lists(st.integers(2, 9), max_size=6))

@@ -1,0 +1,99 @@
+"""x W^T + b of large float32 matrices on a CPU by oneDNN, which is faster there than torch's own choice."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+
+LARGE = 2**18  # elements of W; below, the call costs more than it gains (benchmarks/linear.py)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """F.linear: x (..., I), weight (O, I), bias (O) or None, to (..., O)."""
+    if not _suits_onednn(x, weight, bias):
+        return F.linear(x, weight, bias)
+    return _Linear.apply(x, weight, bias) if torch.is_grad_enabled() else _onednn(x, weight, bias)
+
+
+def linear_of(
+    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """linear(function(*inputs), weight, bias), of which the inputs are kept.
+
+    The backward pass computes the function again, but not the product. The function may draw random numbers;
+    whatever else it needs a gradient for must be among the inputs.
+    """
+    if torch.is_grad_enabled() and _suits_onednn(inputs[0], weight, bias):
+        return _LinearOf.apply(function, weight, bias, *inputs)
+    # of a function that ends with one of torch's own products all but that is computed again
+    return checkpoint(lambda *x: linear(function(*x), weight, bias), *inputs, use_reentrant=False)
+
+
+def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    return (
+        weight.numel() >= LARGE
+        and x.is_cpu
+        and x.numel() > 0
+        and all(t is None or t.dtype == torch.float32 for t in (x, weight, bias))
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What torch.compile makes of F.linear; neither x nor weight need be contiguous."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, needed: tuple[bool, ...]
+) -> tuple[Tensor | None, ...]:
+    """Of x, weight and bias, where needed."""
+    rows = gradient.reshape(-1, gradient.size(-1))
+    with torch.autocast("cpu", enabled=False):  # for who calls backward() inside of it
+        return (
+            _onednn(gradient, weight.t()) if needed[0] else None,
+            rows.t() @ x.reshape(-1, x.size(-1)) if needed[1] else None,
+            rows.sum(0) if needed[2] else None,
+        )
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        return _gradients(gradient, x, weight, ctx.needs_input_grad)
+
+
+class _LinearOf(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, function: Callable[..., Tensor], weight: Tensor, bias: Tensor | None, *inputs: Tensor
+    ) -> Tensor:
+        ctx.function, ctx.random = function, torch.get_rng_state()
+        ctx.save_for_backward(weight, *inputs)
+        return _onednn(function(*inputs), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *inputs = ctx.saved_tensors
+        _, of_weight, of_bias, *needed = ctx.needs_input_grad
+        inputs = [x.detach().requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
+        with torch.enable_grad(), torch.random.fork_rng(devices=()):
+            torch.set_rng_state(ctx.random)
+            x = ctx.function(*inputs)
+        of_x, *others = _gradients(gradient, x.detach(), weight, (any(needed), of_weight, of_bias))
+        wanted = [x for x in inputs if x.requires_grad]
+        found = iter(torch.autograd.grad(x, wanted, of_x) if wanted else ())
+        return None, *others, *(next(found) if need else None for need in needed)

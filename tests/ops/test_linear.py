@@ -1,0 +1,151 @@
+"""The linear layer by oneDNN: the numbers of torch's own, gradients included, and when it is taken."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mega_fairseq.modules.linear import Linear
+from mega_fairseq.ops import linear as module
+from mega_fairseq.ops.linear import linear, linear_of
+
+INPUTS, OUTPUTS = 12, 10
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(module, "LARGE", INPUTS * OUTPUTS)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Shapes of the weights that oneDNN has multiplied by."""
+    found, original = [], module._onednn
+
+    def counted(x, weight, bias=None):
+        found.append(tuple(weight.shape))
+        return original(x, weight, bias)
+
+    monkeypatch.setattr(module, "_onednn", counted)
+    return found
+
+
+def tensors(shape, dtype=torch.float32):
+    sizes = (*shape, INPUTS), (OUTPUTS, INPUTS), (OUTPUTS,)
+    return [torch.randn(size, dtype=dtype, requires_grad=True) for size in sizes]
+
+
+def equal_with_gradients(ours, theirs, inputs):
+    found, expected = (run(*inputs) for run in (ours, theirs))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    cotangent = torch.randn_like(expected)
+    for mine, other in zip(
+        *(torch.autograd.grad(y, wanted, cotangent) for y in (found, expected)), strict=True
+    ):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (1, 1), (2, 13), (2, 3, 5)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_equals_torch(shape, bias, calls):
+    x, weight, b = tensors(shape)
+    equal_with_gradients(linear, F.linear, [x, weight, b if bias else None])
+    assert calls == [(OUTPUTS, INPUTS), (INPUTS, OUTPUTS)]
+
+
+def test_strided_operands(calls):
+    x = torch.randn(5, INPUTS, 3, requires_grad=True)
+    weight = torch.randn(INPUTS, OUTPUTS, requires_grad=True)
+    equal_with_gradients(
+        lambda x, w: linear(x.transpose(1, 2), w.t()),
+        lambda x, w: F.linear(x.transpose(1, 2), w.t()),
+        [x, weight],
+    )
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2])
+def test_only_what_needs_a_gradient_has_one(frozen):
+    inputs = tensors((4,))
+    inputs[frozen].requires_grad_(False)
+    equal_with_gradients(linear, F.linear, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_precisions_are_torch_s(dtype, calls):
+    x, weight, bias = tensors((3,), dtype)
+    assert linear(x, weight, bias).equal(F.linear(x, weight, bias)) and not calls
+
+
+def test_autocast_and_small_or_empty_operands_are_torch_s(calls, monkeypatch):
+    x, weight, bias = tensors((3,))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, weight, bias).dtype == torch.bfloat16
+    assert linear(x[:0], weight, bias).shape == (0, OUTPUTS)
+    monkeypatch.setattr(module, "LARGE", INPUTS * OUTPUTS + 1)
+    linear(x, weight, bias)
+    assert not calls
+
+
+def test_backward_inside_autocast():
+    x, weight, bias = tensors((3,))
+    y = linear(x, weight, bias)
+    with torch.autocast("cpu", torch.bfloat16):
+        y.sum().backward()
+    torch.testing.assert_close(weight.grad, x.detach().sum(0).expand(OUTPUTS, INPUTS), atol=1e-5, rtol=1e-5)
+
+
+def scaled(x, factor):
+    return x.sin() * factor
+
+
+@pytest.mark.parametrize(
+    "large", [INPUTS * OUTPUTS, INPUTS * OUTPUTS + 1]
+)  # oneDNN's, and torch's with a checkpoint
+@pytest.mark.parametrize("frozen", [None, 0, 1])
+def test_linear_of_a_function(large, frozen, monkeypatch):
+    monkeypatch.setattr(module, "LARGE", large)
+    x, weight, bias = tensors((2, 5))
+    factor = torch.randn(INPUTS, requires_grad=True)
+    inputs = [x, factor, weight, bias]
+    if frozen is not None:
+        inputs[frozen].requires_grad_(False)
+    equal_with_gradients(
+        lambda x, f, w, b: linear_of(scaled, (x, f), w, b),
+        lambda x, f, w, b: F.linear(scaled(x, f), w, b),
+        inputs,
+    )
+
+
+def test_linear_of_does_not_multiply_again(calls):
+    x, weight, bias = tensors((4,))
+    y = linear_of(torch.sin, (x,), weight, bias)
+    y.sum().backward()
+    assert calls == [(OUTPUTS, INPUTS), (INPUTS, OUTPUTS)]
+
+
+def test_linear_of_draws_the_same_numbers_again():
+    """And leaves those that follow alone."""
+    x, weight, _ = tensors((400,))
+    torch.manual_seed(1)
+    y = linear_of(lambda x: F.dropout(x, 0.5), (x,), weight)
+    after = torch.rand(3)
+    y.sum().backward()
+    next_ones = torch.rand(3)
+    torch.manual_seed(1)
+    dropped = F.dropout(x.detach(), 0.5)
+    assert torch.rand(3).equal(after) and torch.rand(3).equal(next_ones)
+    torch.testing.assert_close(weight.grad, dropped.sum(0).expand(OUTPUTS, INPUTS), atol=1e-4, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_nothing_is_kept_without_gradients(calls):
+    layer = Linear(INPUTS, OUTPUTS)
+    x = torch.randn(3, INPUTS)
+    torch.testing.assert_close(layer.of(torch.sin, x), F.linear(x.sin(), layer.weight, layer.bias))
+    assert not layer(x).requires_grad and len(calls) == 2
+
+
+def test_layer_has_the_parameters_of_torch_s():
+    assert list(Linear(INPUTS, OUTPUTS).state_dict()) == list(torch.nn.Linear(INPUTS, OUTPUTS).state_dict())
