@@ -39,6 +39,13 @@ class _Room:
         self.key, self.value = (t.new_empty(rows, positions, t.size(2)) for t in (key, value))
         self.filled = 0
 
+    def fits(self, state: "AttentionState", rows: int) -> bool:
+        """Whether so many rows of a state, and what it has room for, may be written here."""
+        assert state.room is not None
+        shape = rows, *state.room.value.shape[1:]
+        other = self.value.is_inference() and not torch.is_inference_mode_enabled()  # nobody may write there
+        return self.value.shape == shape and self.value.dtype == state.value.dtype and not other
+
     def state(self, filled: int) -> "AttentionState":
         self.filled = filled
         return AttentionState(self.key[:, :filled], self.value[:, :filled], self)
@@ -52,7 +59,7 @@ class AttentionState(NamedTuple):
     room: _Room | None = None
 
     def append(self, key: Tensor, value: Tensor) -> "AttentionState":
-        """With the keys and values that follow.
+        """With the keys and values that follow; this state stays valid until a reorder() takes its room.
 
         Where no gradient is needed they are written behind the others, into room that doubles when it is used
         up; a state that was continued before is copied, so that it may be continued twice.
@@ -75,9 +82,8 @@ class AttentionState(NamedTuple):
         """
         if self.room is None:
             return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
-        shape = len(order), *self.room.value.shape[1:]
         room = scratch and scratch.room
-        if room is None or room is self.room or room.value.shape != shape or room.key.dtype != self.key.dtype:
+        if room is None or room is self.room or not room.fits(self, len(order)):
             room = _Room(self.key, self.value, len(order), self.room.key.size(1))
         state = room.state(self.key.size(1))
         torch.index_select(self.key, 0, order, out=state.key)  # once, not a second time into the room

@@ -7,6 +7,7 @@ from fairseq import utils
 from fairseq.distributed import fsdp_wrap
 from fairseq.modules import LayerDropModuleList
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from fairseq.modules.quantization.scalar.utils import MAPPING, IntLinear
 from torch import Tensor, nn
 
 from mega_fairseq.config import MegaConfig
@@ -15,6 +16,8 @@ from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.stack import MegaStack
+
+MAPPING[Linear] = IntLinear  # --quant-noise-scalar looks layers up by their class
 
 
 def build_embedding(dictionary: Any, dim: int, path: str | None = None) -> nn.Embedding:

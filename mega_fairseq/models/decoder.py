@@ -180,7 +180,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose.
 
-        Each layer's rows go into the memory that the layer before it has left.
+        Each layer's rows go into the memory that the layer before it has left: earlier copies of the states
+        are not valid any more.
         """
         states = self.get_incremental_state(incremental_state, "layers")
         if not states or torch.equal(new_order, torch.arange(_rows(states), device=new_order.device)):

@@ -20,29 +20,29 @@ class Dropout(nn.Module):
         self.p, self.feature = p, feature
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.for_pieces(x, x.size(-1))(x)
+
+    def for_pieces(self, sequence: Tensor, width: int) -> Callable[[Tensor], Tensor]:
+        """This dropout, as it is now, for pieces (B, l, width) of a sequence (B, L, .).
+
+        Whole channels are the same ones in each piece.
+        """
         if not self.training or self.p == 0.0:
-            return x
-        if self.feature:
-            return x * self._channels(x, x.size(-1))
-        return _cpu_dropout(x, self.p) if x.is_cpu else F.dropout(x, self.p)
-
-    def of(self, sequence: Tensor, width: int) -> Callable[[Tensor], Tensor]:
-        """This dropout for pieces (B, l, width) of a sequence (B, L, .): of channels, the same in each."""
-        if not self.training or self.p == 0.0 or not self.feature:
-            return self
-        channels = self._channels(sequence, width)
+            return lambda x: x
+        p = self.p
+        if not self.feature:
+            return lambda x: _dropout(x, p)
+        channels = _dropout(sequence.new_ones(sequence.size(0), 1, width), p)
         return lambda x: x * channels
-
-    def _channels(self, x: Tensor, width: int) -> Tensor:
-        ones = x.new_ones(x.size(0), 1, width)
-        return _cpu_dropout(ones, self.p) if x.is_cpu else F.dropout(ones, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, feature={self.feature}"
 
 
-def _cpu_dropout(x: Tensor, p: float) -> Tensor:
-    """F.dropout, but faster: four elements share 64 random bits, and the mask takes a byte each."""
+def _dropout(x: Tensor, p: float) -> Tensor:
+    """F.dropout, on a CPU faster: four elements share 64 random bits, and the mask takes a byte each."""
+    if not x.is_cpu:
+        return F.dropout(x, p)
     dropped = round(p * 2**16)
     if dropped == 2**16:
         return x * 0.0

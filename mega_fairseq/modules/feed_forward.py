@@ -1,13 +1,13 @@
 """The position-wise feed-forward sub-layer."""
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.linear import build_linear
 from mega_fairseq.modules.norm import build_norm
-from mega_fairseq.ops.linear import linear
 from mega_fairseq.ops.pieces import how_to_call, join, pieces
 
 
@@ -26,14 +26,16 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inputs, call = self.norm(x) if self.pre_norm else x, how_to_call(x)
-        drop_hidden = self.activation_dropout.of(x, self.fc1.out_features)
-        drop = self.dropout.of(x, x.size(-1))
+        drop_hidden = self.activation_dropout.for_pieces(x, self.fc1.out_features)
+        drop = self.dropout.for_pieces(x, x.size(-1))
 
-        def hidden(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-            return drop_hidden(self.activation(linear(x, weight, bias)))
+        names, values = zip(*self.fc1.named_parameters(), strict=True)
 
-        def transformed(x: Tensor) -> Tensor:
-            return drop(call(hidden, x, self.fc1.weight, self.fc1.bias, then=self.fc2))
+        def hidden(x: Tensor, *values: Tensor) -> Tensor:
+            return drop_hidden(
+                self.activation(functional_call(self.fc1, dict(zip(names, values, strict=True)), x))
+            )
 
-        out = join([part + transformed(input) for part, input in pieces([x, inputs])])
+        parts = [part + drop(call(hidden, x, *values, then=self.fc2)) for part, x in pieces([x, inputs])]
+        out = join(parts)
         return out if self.pre_norm else self.norm(out)

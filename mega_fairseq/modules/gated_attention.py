@@ -64,9 +64,9 @@ class GatedAttention(nn.Module):
         how = _How(
             call=how_to_call(x),
             carry=state is not None,
-            drop_averaged=self.dropout.of(x, x.size(-1)),
-            drop_value=self.hidden_dropout.of(x, self.v_proj.out_features),
-            drop_h=self.dropout.of(x, x.size(-1)),
+            drop_averaged=self.dropout.for_pieces(x, x.size(-1)),
+            drop_value=self.hidden_dropout.for_pieces(x, self.v_proj.out_features),
+            drop_h=self.dropout.for_pieces(x, x.size(-1)),
         )
         cache, parts = state and state.attention, []
         begun = cache.key.size(1) if cache else 0

@@ -4,18 +4,24 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mega_fairseq.ops.linear import linear, linear_of
 
 
 class Linear(nn.Linear):
-    """nn.Linear, faster on a CPU."""
+    """nn.Linear, but large float32 products are oneDNN's on a CPU (ops.linear)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
     def of(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """This layer's output for function(*inputs), which the backward pass computes again."""
+        """This layer's output for function(*inputs), which the backward pass computes again.
+
+        Hooks run as always.
+        """
+        if self._forward_hooks or self._forward_pre_hooks:
+            return checkpoint(lambda *x: self(function(*x)), *inputs, use_reentrant=False)
         return linear_of(function, inputs, self.weight, self.bias)
 
 

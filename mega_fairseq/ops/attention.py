@@ -57,7 +57,7 @@ def weighted_sum(weights: Tensor, value: Tensor) -> Tensor:
     A lone query's values are summed in PARTS, so that all threads read them and not one.
     """
     part = value.size(-2) // PARTS
-    if weights.shape[:-1].numel() > 1 or part < 32:
+    if weights.shape[:-1].numel() != 1 or value.shape[:-2].numel() != 1 or part < 32:
         return weights @ value
     whole = part * PARTS
     parts = weights[..., :whole].reshape(PARTS, 1, part) @ value.flatten(0, -2)[:whole].unflatten(

@@ -22,14 +22,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def linear_of(
     function: Callable[..., Tensor], inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """linear(function(*inputs), weight, bias), of which the inputs are kept.
+    """linear(function(*inputs), weight, bias), which keeps the inputs for the backward pass only.
 
-    The backward pass computes the function again, but not the product. The function may draw random numbers;
-    whatever else it needs a gradient for must be among the inputs.
+    That computes the function again, but not the product. The function may draw random numbers; whatever
+    needs a gradient must be among the inputs.
     """
     if torch.is_grad_enabled() and _suits_onednn(inputs[0], weight, bias):
         return _LinearOf.apply(function, weight, bias, *inputs)
-    # of a function that ends with one of torch's own products all but that is computed again
+    # torch's checkpoint computes again what it kept, so not a product of its own at the end
     return checkpoint(lambda *x: linear(function(*x), weight, bias), *inputs, use_reentrant=False)
 
 
@@ -40,12 +40,14 @@ def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and x.numel() > 0
         and all(t is None or t.dtype == torch.float32 for t in (x, weight, bias))
         and torch.backends.mkldnn.is_available()
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
     )
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What torch.compile makes of F.linear; neither x nor weight need be contiguous."""
+    """What torch.compile makes of F.linear. x and weight may be strided; it would ignore a bias's strides."""
+    bias = bias if bias is None else bias.contiguous()
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -56,7 +58,7 @@ def _gradients(
     rows = gradient.reshape(-1, gradient.size(-1))
     with torch.autocast("cpu", enabled=False):  # for who calls backward() inside of it
         return (
-            _onednn(gradient, weight.t()) if needed[0] else None,
+            linear(gradient, weight.t()) if needed[0] else None,
             rows.t() @ x.reshape(-1, x.size(-1)) if needed[1] else None,
             rows.sum(0) if needed[2] else None,
         )
@@ -69,7 +71,6 @@ class _Linear(torch.autograd.Function):
         return _onednn(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         return _gradients(gradient, x, weight, ctx.needs_input_grad)
@@ -90,10 +91,11 @@ class _LinearOf(torch.autograd.Function):
         weight, *inputs = ctx.saved_tensors
         _, of_weight, of_bias, *needed = ctx.needs_input_grad
         inputs = [x.detach().requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
-        with torch.enable_grad(), torch.random.fork_rng(devices=()):
-            torch.set_rng_state(ctx.random)
-            x = ctx.function(*inputs)
-        of_x, *others = _gradients(gradient, x.detach(), weight, (any(needed), of_weight, of_bias))
-        wanted = [x for x in inputs if x.requires_grad]
-        found = iter(torch.autograd.grad(x, wanted, of_x) if wanted else ())
+        with torch.autocast("cpu", enabled=False):  # for who calls backward() inside of it
+            with torch.enable_grad(), torch.random.fork_rng(devices=()):
+                torch.set_rng_state(ctx.random)
+                x = ctx.function(*inputs)
+            of_x, *others = _gradients(gradient, x.detach(), weight, (any(needed), of_weight, of_bias))
+            wanted = [x for x in inputs if x.requires_grad]
+            found = iter(torch.autograd.grad(x, wanted, of_x) if wanted else ())
         return None, *others, *(next(found) if need else None for need in needed)

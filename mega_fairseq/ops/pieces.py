@@ -1,8 +1,8 @@
 """Long sequences in pieces of time, for whatever does not look beyond a chunk.
 
 A piece's tensors stay in the cache and are used again by the next piece, where those of a whole sequence
-would be mapped anew at each use; and what is cheap to compute is not kept for the backward pass, but computed
-again.
+would be mapped anew at each use; and what takes much memory for its time is not kept for the backward pass,
+but computed again.
 """
 
 import itertools
@@ -25,10 +25,10 @@ def plain(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
 
 
 def recomputed(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
-    """The same, but the backward pass computes function again; then: a modules.linear.Linear."""
-    if then is not None:
+    """The same, but the backward pass computes function again, and nothing of then that can be avoided."""
+    if hasattr(then, "of"):  # modules.linear.Linear
         return then.of(function, *inputs)
-    return checkpoint(function, *inputs, use_reentrant=False)
+    return checkpoint(lambda *x: plain(function, *x, then=then), *inputs, use_reentrant=False)
 
 
 def _tokens(x: Tensor) -> int:
@@ -53,7 +53,7 @@ def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> 
         yield tuple(tensors)
         return
     head = chunk - begun if begun else 0
-    size = max(1, _tokens(first) // (batch * chunk)) * chunk
+    size = max(1, _tokens(first) // max(1, batch * chunk)) * chunk
     whole = length - (length - head) % chunk
     borders = [0, *range(head, whole, size), whole, length]
     sizes = [end - start for start, end in itertools.pairwise(borders) if start < end]

@@ -3,7 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.utils import prune
 
+from mega_fairseq.config import MegaConfig
+from mega_fairseq.modules.layer import MegaLayer
 from mega_fairseq.modules.linear import Linear
 from mega_fairseq.ops import linear as module
 from mega_fairseq.ops.linear import linear, linear_of
@@ -88,9 +91,10 @@ def test_autocast_and_small_or_empty_operands_are_torch_s(calls, monkeypatch):
     assert not calls
 
 
-def test_backward_inside_autocast():
+@pytest.mark.parametrize("kind", [linear, lambda x, w, b: linear_of(lambda x: x * 1.0, (x,), w, b)])
+def test_backward_inside_autocast(kind):
     x, weight, bias = tensors((3,))
-    y = linear(x, weight, bias)
+    y = kind(x, weight, bias)
     with torch.autocast("cpu", torch.bfloat16):
         y.sum().backward()
     torch.testing.assert_close(weight.grad, x.detach().sum(0).expand(OUTPUTS, INPUTS), atol=1e-5, rtol=1e-5)
@@ -149,3 +153,48 @@ def test_nothing_is_kept_without_gradients(calls):
 
 def test_layer_has_the_parameters_of_torch_s():
     assert list(Linear(INPUTS, OUTPUTS).state_dict()) == list(torch.nn.Linear(INPUTS, OUTPUTS).state_dict())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias", [torch.randn(2 * OUTPUTS)[::2], torch.randn(1).expand(OUTPUTS)])
+def test_strided_bias(bias):
+    x, weight, _ = tensors((3,))
+    torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), atol=1e-5, rtol=1e-5)
+
+
+def test_second_derivative():
+    inputs = tensors((3,))
+    slopes = []
+    for kind in (linear, F.linear):
+        (first,) = torch.autograd.grad(kind(*inputs).sin().sum(), inputs[0], create_graph=True)
+        slopes.append(torch.autograd.grad(first.square().sum(), inputs))
+    for mine, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_switched_off_with_torch_s_flag(calls):
+    x, weight, bias = tensors((3,))
+    with torch.backends.mkldnn.flags(enabled=False):
+        linear(x, weight, bias)
+    assert not calls
+
+
+@pytest.mark.parametrize("width", [8, 512])
+def test_hooks_and_pruning_reach_long_sequences(width):
+    config = MegaConfig(embed_dim=width, hdim=width, ffn_dim=width, zdim=8, ndim=2, chunk_size=64)
+    layer = MegaLayer(config, causal=True)
+    prune.l1_unstructured(layer.feed_forward.fc1, "weight", 0.5)
+    products = [part for part in layer.modules() if isinstance(part, torch.nn.Linear)]
+    seen = []
+    for product in products:
+        product.register_forward_hook(lambda product, *_: seen.append(product))
+    x = torch.randn(1, 2049, width)
+    for length in (5, 2049):
+        seen.clear()
+        before = layer(x[:, :length])[0]
+        assert set(seen) == set(products)
+        with torch.no_grad():
+            layer.feed_forward.fc1.weight_orig.mul_(2.0)
+        assert not layer(x[:, :length])[0].equal(before)
+    layer(x)[0].sum().backward()
+    assert layer.feed_forward.fc1.weight_orig.grad.any()

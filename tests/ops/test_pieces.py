@@ -128,7 +128,7 @@ def test_dropout_is_the_same_when_it_is_computed_again(build, monkeypatch):
 
 def test_channels_are_dropped_from_all_pieces():
     torch.manual_seed(0)
-    drop = Dropout(0.5, feature=True).of(torch.ones(3, 9, D), 20)
+    drop = Dropout(0.5, feature=True).for_pieces(torch.ones(3, 9, D), 20)
     first, second = drop(torch.ones(3, 4, 20)), drop(torch.ones(3, 5, 20))
     assert first[:, :1].expand(3, 5, 20).equal(second)
     assert set(first.unique().tolist()) == {0.0, 2.0}
