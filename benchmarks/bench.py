@@ -2,7 +2,7 @@
 
     python benchmarks/bench.py [--quick] [--only NAME...]
 
-Ours and its baselines run in turn, in processes of their own, medians of 5 rounds (--quick: 3, and shorter
+Ours and its baselines run in turn, in processes of their own, medians of 5 rounds (--quick: 1, and shorter
 texts); a ratio's spread is its lowest and highest round. Memory is measured in fresh processes. Writes
 results.json (--quick: nothing) and prints a table. Nothing else should run meanwhile.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import Times, Worker, interleaved, median, peak_memory, ratio
+from measure import STOCK, Times, Worker, interleaved, median, peak_memory, ratio
 
 HERE = Path(__file__).parent
 WAYS = ("ours", "textbook")
@@ -26,10 +26,11 @@ Row = dict[str, Any]
 
 
 class Options(argparse.Namespace):
-    """What was asked for; rounds: how many count."""
+    """What was asked for; rounds: how many count; often: as for interleaved()."""
 
     quick: bool
     rounds: int
+    often: int
 
 
 def row(name: str, value: float, unit: str, baseline: str, target: float, *, least: bool, **more: Any) -> Row:
@@ -61,9 +62,10 @@ def compare(name: str, times: Times, above: str, below: str, target: float, *, l
     return row(name, value, "x", below if below != "ours" else above, target, least=least, **more)
 
 
-def run(rounds: int, warm: bool = True, **work: tuple[Any, ...]) -> Times:
+def run(options: Options, rounds: int | None = None, **work: tuple[Any, ...]) -> Times:
     """Times of several pieces of work, each (case, arguments), in processes of their own."""
-    return interleaved({name: Worker(*what) for name, what in work.items()}, rounds, warm)
+    workers = {name: Worker(*what) for name, what in work.items()}
+    return interleaved(workers, rounds or options.rounds, options.often)
 
 
 def memory(name: str, target: float, above: tuple[Any, ...], below: tuple[Any, ...], baseline: str) -> Row:
@@ -75,27 +77,27 @@ def memory(name: str, target: float, above: tuple[Any, ...], below: tuple[Any, .
 def ema(options: Options) -> Iterator[Row]:
     causal, both = (4096, 2048) if options.quick else (16384, 4096)
     works = {way: ("ema", way, 1, causal) for way in WAYS}
-    yield compare(f"ema, L {causal}", run(options.rounds, **works), "textbook", "ours", 8, least=True)
+    yield compare(f"ema, L {causal}", run(options, **works), "textbook", "ours", 8, least=True)
     yield memory("ema, memory", 1 / 8, works["ours"], works["textbook"], "textbook")
-    times = run(options.rounds, **{way: ("ema", way, 1, both, 1) for way in WAYS})
+    times = run(options, **{way: ("ema", way, 1, both, 1) for way in WAYS})
     yield compare(f"ema-bidirectional, L {both}", times, "textbook", "ours", 6, least=True)
     for direction, kind in ((0, "causal"), (1, "both ways")):
-        times = run(3 * options.rounds, **{way: ("ema", way, 32, 32, direction) for way in WAYS})
+        times = run(options, 3 * options.rounds, **{way: ("ema", way, 32, 32, direction) for way in WAYS})
         yield compare(f"ema-short, {kind}", times, "textbook", "ours", 1.5, least=True)
 
 
 def layer(options: Options) -> Iterator[Row]:
-    length = 4096 if options.quick else 16384
+    length = 2048 if options.quick else 16384
     works = {way: ("layer", way, length) for way in WAYS}
-    times = run(options.rounds, **works, bare=("bare", "layer", "textbook", length))
+    times = run(options, **works, bare=("bare", "layer", "textbook", length))
     yield compare(f"layer, L {length}", times, "ours", "bare", 1.5, least=False)
     yield memory("layer, memory", 0.4, works["ours"], works["textbook"], "textbook")
 
 
 def linear(options: Options) -> Iterator[Row]:
-    short, long = (2048, 16384) if options.quick else (8192, 65536)
+    short, long = (1024, 8192) if options.quick else (8192, 65536)
     works = {f"L {n}": ("layer", "ours", n) for n in (short, long)}
-    times = run(min(3, options.rounds), **works)
+    times = run(options, min(3, options.rounds), **works)
     yield compare(f"linear, L {short} to {long}", times, f"L {long}", f"L {short}", 8.6, least=False)
     yield memory("linear, memory", 8.3, works[f"L {long}"], works[f"L {short}"], f"L {short}")
 
@@ -108,7 +110,7 @@ def checkpointed(options: Options) -> Iterator[Row]:
 
 def train_nmt(options: Options) -> Iterator[Row]:
     works: dict[str, Any] = {way: ("train_nmt", way) for way in (*WAYS, "transformer")}
-    times = run(options.rounds, **works, bare=("bare", "train_nmt", "textbook"))
+    times = run(options, **works, bare=("bare", "train_nmt", "textbook"))
     yield compare("train-nmt", times, "ours", "bare", 1.4, least=False)
     yield compare("train-nmt, textbook", times, "textbook", "ours", 1.2, least=True)
     yield compare("train-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
@@ -116,29 +118,34 @@ def train_nmt(options: Options) -> Iterator[Row]:
 
 def decode_lm(options: Options) -> Iterator[Row]:
     works: dict[str, Any] = {f"step {n}": ("decode_lm", "ours", n) for n in (256, 2048)}
-    times = run(2 * options.rounds, **works, textbook=("decode_lm", "textbook", 2048), reads=("reads", 2048))
+    works |= {"textbook": ("decode_lm", "textbook", 2048), "reads": ("reads", 2048)}
+    workers = {name: Worker(*what) for name, what in works.items()}
+    workers["stock textbook"] = Worker("decode_lm", "textbook", 2048, settings=STOCK)
+    times = interleaved(workers, 2 * options.rounds, options.often)
     yield compare("decode-lm, growth", times, "step 2048", "step 256", 1.6, least=False)
     yield compare("decode-lm, textbook", times, "textbook", "step 2048", 3, least=True)
+    yield compare("decode-lm, stock textbook", times, "stock textbook", "step 2048", 3, least=True)
     yield compare("decode-lm, reads", times, "step 2048", "reads", 1.5, least=False)
 
 
 def decode_nmt(options: Options) -> Iterator[Row]:
     steps = 32 if options.quick else 128
-    times = run(options.rounds, **{way: ("decode_nmt", way, steps) for way in (*WAYS, "transformer")})
+    times = run(options, **{way: ("decode_nmt", way, steps) for way in (*WAYS, "transformer")})
     yield compare("decode-nmt, textbook", times, "textbook", "ours", 1.7, least=True)
     yield compare("decode-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
 
 
 def prefill(options: Options) -> Iterator[Row]:
     length = 1024 if options.quick else 8192
-    times = run(1, False, **{way: ("prefill", way, length) for way in ("ours", "steps")})
+    workers = {way: Worker("prefill", way, length) for way in ("ours", "steps")}
+    times = interleaved(workers, 1, 1, warm_up=False)
     yield compare(f"prefill, {length} tokens", times, "steps", "ours", 15, least=True)
 
 
 def eval_lm(options: Options) -> Iterator[Row]:
-    short, long = (8192, 32768) if options.quick else (8192, 131072)
+    short, long = (8192, 16384) if options.quick else (8192, 131072)
     works = {f"blocks of {n}": ("evaluate", n, long) for n in (short, long)}
-    times = run(min(3, options.rounds), not options.quick, **works)
+    times = run(options, min(3, options.rounds), **works)
     yield compare("eval-lm", times, f"blocks of {long}", f"blocks of {short}", 1.1, least=False)
     one = [("evaluate", n, n) for n in (long, short)]
     yield memory("eval-lm, memory", 1.3, *one, f"{short}")
@@ -146,7 +153,7 @@ def eval_lm(options: Options) -> Iterator[Row]:
 
 def start(options: Options) -> Iterator[Row]:
     commands = ("mega-generate", "fairseq-generate")
-    times = run(options.rounds, **{command: ("help_text", command) for command in commands})
+    times = run(options, **{command: ("help_text", command) for command in commands})
     more = median(times["mega-generate"]) - median(times["fairseq-generate"])
     yield row("start", more, "s", "fairseq-generate", 0.3, least=False)
 
@@ -161,7 +168,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything: under 4 minutes, no file")
     parser.add_argument("--only", nargs="+", choices=[case.__name__ for case in CASES], help="these cases")
     options = parser.parse_args(namespace=Options())
-    options.rounds = 3 if options.quick else 5
+    options.rounds, options.often = (1, 1) if options.quick else (5, 2)
     chosen = [case for case in CASES if not options.only or case.__name__ in options.only]
     rows = [] if len(chosen) == len(CASES) else _earlier([case.__name__ for case in chosen])
     for case in chosen:

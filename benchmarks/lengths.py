@@ -56,6 +56,7 @@ def draw(found: dict) -> Figure:
 
 def _finish(axes: Axes, title: str, label: str) -> None:
     axes.set_xscale("log", base=2)
+    axes.set_xticks(LENGTHS, labels=[f"{n:,}" for n in LENGTHS])
     axes.set_yscale("log")
     axes.set(title=f"{title}, forward and backward", xlabel="length", ylabel=label)
     figures.one_two_five(axes.yaxis)

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+# Memory as torch and the C library have it: any MALLOC_ variable keeps the plugin from changing that.
+STOCK = {"THP_MEM_ALLOC_ENABLE": "0", "MALLOC_PERTURB_": "0"}
 
 
 class Measured(NamedTuple):
@@ -35,7 +37,7 @@ class Worker:
             cwd=HERE.parent,
             env={**os.environ, **(settings or {})},
         )
-        self._answer()
+        self.ready = False
 
     def __enter__(self) -> "Worker":
         return self
@@ -53,8 +55,15 @@ class Worker:
             raise RuntimeError(f"{' '.join(self.command)} stopped with status {self.process.wait()}")
         return line
 
+    def wait_until_ready(self) -> None:
+        """Until it has imported and made what it needs. Raises RuntimeError where it cannot."""
+        if not self.ready:
+            self._answer()
+        self.ready = True
+
     def run(self, often: int = 1) -> Measured:
         """Do the work so often; the last time counts."""
+        self.wait_until_ready()
         assert self.process.stdin is not None
         self.process.stdin.write(f"{often}\n")
         self.process.stdin.flush()
@@ -64,17 +73,19 @@ class Worker:
 Times = dict[str, list[Measured]]
 
 
-def interleaved(work: dict[str, Worker], rounds: int, warm: bool = True) -> Times:
+def interleaved(work: dict[str, Worker], rounds: int, often: int = 2, warm_up: bool = True) -> Times:
     """Each piece of work in `rounds` rounds, A B C A B C ..., after one that does not count.
 
-    warm: each does its work twice in its turn, of which the second time counts. The host of a virtual machine
+    often: how many times each does its work in its turn; the last one counts. The host of a virtual machine
     takes back memory that a process frees, and while the others had their turn it has done so.
     """
+    for worker in work.values():
+        worker.wait_until_ready()
     times: Times = {name: [] for name in work}
-    for i in range(rounds + warm):
+    for i in range(rounds + warm_up):
         for name, worker in work.items():
-            measured = worker.run(1 + warm)
-            if i or not warm:
+            measured = worker.run(often)
+            if i or not warm_up:
                 times[name].append(measured)
     for worker in work.values():
         worker.__exit__(None, None, None)

@@ -4,16 +4,19 @@ Does the work so often as each line that it reads says, and prints the last time
 and the MB that the process had in memory at most, above what it had before the first time.
 """
 
+import logging
 import sys
 import time
 from pathlib import Path
 
 import torch
-import work
 
 
 def main(case: str, *arguments: str) -> None:
     """Answer every line of standard input."""
+    logging.disable(logging.INFO)  # an import of fairseq says which of its optional packages are not there
+    import work
+
     run = getattr(work, case)(*(int(a) if a.lstrip("-").isdigit() else a for a in arguments))
     x = torch.ones(8, 8, requires_grad=True)
     (x @ x).sum().backward()  # what is made at first use

@@ -1,5 +1,7 @@
 """The position-wise feed-forward sub-layer."""
 
+import functools
+
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -8,7 +10,7 @@ from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.linear import build_linear
 from mega_fairseq.modules.norm import build_norm
-from mega_fairseq.ops.pieces import how_to_call, join, pieces
+from mega_fairseq.ops.pieces import how_to_call, join, pieces, plain
 
 
 class FeedForward(nn.Module):
@@ -29,13 +31,13 @@ class FeedForward(nn.Module):
         drop_hidden = self.activation_dropout.for_pieces(x, self.fc1.out_features)
         drop = self.dropout.for_pieces(x, x.size(-1))
 
-        names, values = zip(*self.fc1.named_parameters(), strict=True)
+        first = {} if call is plain else dict(self.fc1.named_parameters())
 
         def hidden(x: Tensor, *values: Tensor) -> Tensor:
-            return drop_hidden(
-                self.activation(functional_call(self.fc1, dict(zip(names, values, strict=True)), x))
-            )
+            """values: what fc1's parameters are taken to be, where their gradients are asked for here."""
+            h = functional_call(self.fc1, dict(zip(first, values, strict=True)), x) if values else self.fc1(x)
+            return drop_hidden(self.activation(h))
 
-        parts = [part + drop(call(hidden, x, *values, then=self.fc2)) for part, x in pieces([x, inputs])]
-        out = join(parts)
+        transform = functools.partial(call, hidden, then=self.fc2)
+        out = join([part + drop(transform(x, *first.values())) for part, x in pieces([x, inputs])])
         return out if self.pre_norm else self.norm(out)

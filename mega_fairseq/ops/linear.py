@@ -38,7 +38,8 @@ def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         weight.numel() >= LARGE
         and x.is_cpu
         and x.numel() > 0
-        and all(t is None or t.dtype == torch.float32 for t in (x, weight, bias))
+        and x.dtype == weight.dtype == torch.float32
+        and (bias is None or bias.dtype == torch.float32)
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled("cpu")
