@@ -172,7 +172,6 @@ HOW = {
     "cat shard0.txt shard1.txt > shards.txt": Run("nmt", makes="shards.txt"),
     "python scripts/score.py --hypotheses shards.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
     "from argparse import Namespace\n": Run("nmt"),
-    "export MALLOC_MMAP_THRESHOLD_=": Run("nmt"),
     "python docs/pictures/draw_layer.py": Run("nmt", extra="layer.png", makes="layer.png"),
     # recipes
     ".venv/bin/python examples/wmt16/prepare.py": Covered(WMT16),
