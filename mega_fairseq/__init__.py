@@ -55,4 +55,4 @@ if _package is _this:
     allocator.keep_small_tensors()
     compat.apply()
 
-    from mega_fairseq import models, tasks  # noqa: F401
+    from mega_fairseq import criterions, models, tasks  # noqa: F401

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "mega_fairseq"
-LAYERS = {"config": 0, "state": 0, "ops": 0, "modules": 1, "models": 2, "data": 2, "tasks": 3}
+LAYERS = {"config": 0, "state": 0, "ops": 0, "modules": 1}
+LAYERS |= {"models": 2, "data": 2, "criterions": 2, "tasks": 3}
 PURE = {"config", "state", "ops", "modules"}
 FORBIDDEN = {"fairseq", "fairseq_cli", "omegaconf", "hydra"}
 

@@ -12,7 +12,7 @@ exec examples/common/launch.sh 8 "$data" --user-dir mega_fairseq --save-dir "$sa
     --task mega_language_modeling --arch mega_lm_enwik8 --share-decoder-input-output-embed \
     --normalize-before --no-affine-final-norm --rel-pos-bias rotary \
     --decoder-chunk-size 2048 --chunk-multiples 2,4 --valid-blocks 100 \
-    --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-8 --clip-norm 0.25 --weight-decay 0.1 \
+    --criterion mega_cross_entropy --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-8 --clip-norm 0.25 --weight-decay 0.1 \
     --lr 5e-3 --lr-scheduler polynomial_decay --warmup-updates 24000 \
     --total-num-update 400000 --max-update 400000 \
     --max-tokens 8192 \

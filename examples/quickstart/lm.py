@@ -22,7 +22,8 @@ from stage import StageError, ensure, fingerprint, say
 SPLITS = {"test": 5, "valid": 5}  # per cent of the topics; the rest is for training
 TRAIN = shlex.split("""
     --task mega_language_modeling --chunk-multiples 2,6 --valid-blocks 8 --max-tokens 1536 --dropout 0.1
-    --share-decoder-input-output-embed --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
+    --share-decoder-input-output-embed --criterion mega_cross_entropy
+    --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
     --lr 6e-3 --lr-scheduler inverse_sqrt --warmup-updates 200
 """)
 SAMPLE = shlex.split(

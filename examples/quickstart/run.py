@@ -23,7 +23,7 @@ TRAIN = shlex.split("""
     --task translation --share-all-embeddings --max-tokens 1024 --dropout 0.1
     --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
     --lr 4e-3 --lr-scheduler inverse_sqrt --warmup-updates 300
-    --criterion label_smoothed_cross_entropy --label-smoothing 0.1
+    --criterion mega_cross_entropy --label-smoothing 0.1
 """)
 GENERATE = shlex.split("--beam 5 --batch-size 64 --remove-bpe sentencepiece")
 

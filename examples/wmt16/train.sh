@@ -16,7 +16,7 @@ esac
 
 exec examples/common/launch.sh 8 "$data" --user-dir mega_fairseq --save-dir "$save" \
     --task translation --arch "$arch" --share-all-embeddings \
-    --criterion label_smoothed_cross_entropy --label-smoothing 0.1 \
+    --criterion mega_cross_entropy --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' --adam-eps 1e-8 --clip-norm 1.0 --weight-decay 0.05 \
     --lr 1e-3 --lr-scheduler polynomial_decay --warmup-updates 4000 \
     --total-num-update 500000 --max-update 500000 \

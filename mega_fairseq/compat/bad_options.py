@@ -11,7 +11,6 @@ from typing import Any
 
 from fairseq import checkpoint_utils, options
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
-from fairseq.criterions.cross_entropy import CrossEntropyCriterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
@@ -44,7 +43,7 @@ FORMS = {
     "eval_bleu_args": (json.loads, dict, "a JSON object like '{\"beam\": 4}'"),
     "eval_bleu_detok_args": (json.loads, dict, 'a JSON object like \'{"target_lang": "de"}\''),
 }
-CRITERIA = (CrossEntropyCriterion, LabelSmoothedCrossEntropyCriterion, AdaptiveLoss)
+CRITERIA = ("cross_entropy", "label_smoothed_cross_entropy", "mega_cross_entropy", "adaptive_loss")
 PIECES = ("subword_nmt", "@@ ", "@@", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "none")
 
 
@@ -192,17 +191,16 @@ def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
     """fairseq_cli/train.py looks for --best-checkpoint-metric after the first validation, before it saves: a
     KeyError, and all updates are lost. What these criteria and tasks report is known.
     """
-    metric, kind = cfg.checkpoint.best_checkpoint_metric, type(criterion)
-    ours = kind in CRITERIA and type(task).reduce_metrics in (  # tasks that report nothing else
-        FairseqTask.reduce_metrics,
-        TranslationTask.reduce_metrics,
-    )
-    smoothed = kind is LabelSmoothedCrossEntropyCriterion
+    metric = cfg.checkpoint.best_checkpoint_metric
+    reports = type(task).reduce_metrics  # other tasks may report more, and so may other criteria
+    plain = reports in (FairseqTask.reduce_metrics, TranslationTask.reduce_metrics)
+    plain = plain and cfg.criterion._name in CRITERIA
+    smoothed = isinstance(criterion, LabelSmoothedCrossEntropyCriterion)
     known = ["loss", "ppl"]
     known += ["nll_loss"] if smoothed or getattr(criterion, "sentence_avg", False) else []
     known += ["bleu"] if getattr(getattr(task, "cfg", None), "eval_bleu", False) else []
     known += ["accuracy"] if getattr(cfg.criterion, "report_accuracy", False) else []
-    if ours and metric not in known and not cfg.dataset.disable_validation:
+    if plain and metric not in known and not cfg.dataset.disable_validation:
         lacks = {"bleu": "; add --eval-bleu", "accuracy": "; add --report-accuracy"}.get(metric, "")
         raise ValueError(
             f"--best-checkpoint-metric: must be one of {', '.join(known)}; got {metric!r}{lacks}"

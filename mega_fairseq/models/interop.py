@@ -43,6 +43,7 @@ TRAINING = (
     *("weight_decay", "clip_norm", "lr", "warmup_updates", "total_num_update"),
     *("max_update", "max_tokens", "update_freq", "seed"),
 )
+OURS = {"mega_cross_entropy": "label_smoothed_cross_entropy"}  # criteria that only the plugin has
 BEGINNING = {"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}}
 KEPT = "reference"  # where a converted checkpoint keeps what only the reference needs
 
@@ -157,7 +158,7 @@ def _arguments(cfg: Any, name: str) -> Namespace:
     back = {ours: theirs for theirs, ours in ARCHITECTURES.items()}
     arguments["arch"] = back.get(name, "mega" if nmt else "mega_lm")
     arguments["task"] = "translation" if nmt else "language_modeling"
-    arguments["criterion"] = str(cfg.criterion._name)
+    arguments["criterion"] = OURS.get(cfg.criterion._name, str(cfg.criterion._name))
     return Namespace(**arguments)
 
 

@@ -43,6 +43,7 @@ TRAIN = [
     (f"{ADAPTIVE} 4,8 --adaptive-softmax-factor 9", ["--adaptive-softmax-factor", "leave a dim", "got 9"]),
     (f"{ADAPTIVE} 4,8 --adaptive-softmax-dropout 2", ["--adaptive-softmax-dropout", "[0, 1)", "got 2"]),
     ("--adaptive-softmax-cutoff 4,8", ["--adaptive-softmax-cutoff 4,8", "--criterion adaptive_loss"]),
+    ("--adaptive-softmax-cutoff 4,8 --criterion mega_cross_entropy", ["4,8 needs --criterion adaptive_loss"]),
     ("--criterion adaptive_loss --ddp-backend legacy_ddp", ["--criterion adaptive_loss", "cutoff, for inst"]),
     ("--criterion adaptive_loss", ["AdaptiveLoss", "--ddp-backend=legacy_ddp"]),
     ("--adaptive-input", ["--adaptive-input", "needs --adaptive-input-cutoff", "20000,60000"]),
@@ -79,6 +80,7 @@ TRAIN = [
     ("--validate-interval 0", ["--validate-interval", "at least 1", "got 0"]),
     ("--log-interval 0", ["--log-interval", "at least 1", "got 0"]),
     ("--task translatoin", ["--task", "'translatoin'", "did you mean translation"]),
+    ("--criterion mega_cross_entropy --label-smoothing -1", ["--label-smoothing", "[0, 1]", "got -1"]),
     ("--criterion crossentropy", ["--criterion", "'crossentropy'", "did you mean cross_entropy"]),
     ("--optimizer adm", ["--optimizer", "'adm'", "'adam'"]),
     ("--train-subset foo", ["--train-subset", "'foo'", "{data}", "--foopref"]),
@@ -91,6 +93,10 @@ TRAIN = [
     (
         "--criterion label_smoothed_cross_entropy --best-checkpoint-metric los",
         ["--best-checkpoint-metric", "loss, ppl, nll_loss", "'los'"],
+    ),
+    (
+        "--criterion mega_cross_entropy --best-checkpoint-metric accuracy",
+        ["--best-checkpoint-metric", "loss, ppl, nll_loss", "'accuracy'", "add --report-accuracy"],
     ),
 ]
 TRAIN_LM = [
