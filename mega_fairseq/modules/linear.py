@@ -1,19 +1,30 @@
 """Linear layers and gates with one of two initialisations (config.INITS)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mega_fairseq.ops.linear import linear, linear_of
+from mega_fairseq.ops.linear import Packed, linear, linear_of, pack
 
 
 class Linear(nn.Linear):
     """nn.Linear, but large float32 products are oneDNN's on a CPU (ops.linear)."""
 
+    packed: Packed | None = None
+
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, self.packed)
+
+    def make_generation_fast_(self, **unused: Any) -> None:
+        """What fairseq calls before it generates or evaluates: a large weight gets a second, packed copy."""
+        self.packed = pack(self.weight)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weight, which torch can neither copy nor save."""
+        return {name: value for name, value in self.__dict__.items() if name != "packed"}
 
     def of(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """This layer's output for function(*inputs), which the backward pass computes again.

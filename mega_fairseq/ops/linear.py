@@ -1,7 +1,7 @@
 """x W^T + b of large float32 matrices on a CPU by oneDNN, which is faster there than torch's own choice."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,44 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 LARGE = 2**18  # elements of W; below, the call costs more than it gains (benchmarks/linear.py)
+PACKED_ROWS = 64  # of x that a packed weight is meant for; it does for any number
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """F.linear: x (..., I), weight (O, I), bias (O) or None, to (..., O)."""
+class Packed(NamedTuple):
+    """A weight's numbers in the order in which oneDNN reads them, and where and when they were taken.
+
+    What writes through `.data` goes unnoticed, as by autograd.
+    """
+
+    weight: Tensor
+    source: tuple[int, int]
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Whether it is still a copy of that weight."""
+        return self.source == _source(weight)
+
+
+def pack(weight: Tensor) -> Packed | None:
+    """Spares `linear` from reordering weight (O, I) at each call; None where it would not use it."""
+    if weight.is_inference() or not _suits_onednn(weight, weight, None):
+        return None
+    return Packed(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS), _source(weight))
+
+
+def _source(weight: Tensor) -> tuple[int, int]:
+    return weight.data_ptr(), weight._version
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, packed: Packed | None = None) -> Tensor:
+    """F.linear: x (..., I), weight (O, I), bias (O) or None, to (..., O).
+
+    packed: of weight, for where no gradient is needed; one of an earlier weight is not used.
+    """
     if not _suits_onednn(x, weight, bias):
         return F.linear(x, weight, bias)
-    return _Linear.apply(x, weight, bias) if torch.is_grad_enabled() else _onednn(x, weight, bias)
+    if torch.is_grad_enabled():
+        return _Linear.apply(x, weight, bias)
+    return _onednn(x, packed.weight if packed and packed.is_of(weight) else weight, bias)
 
 
 def linear_of(

@@ -1,5 +1,7 @@
 """The linear layer by oneDNN: the numbers of torch's own, gradients included, and when it is taken."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,7 +28,7 @@ def calls(monkeypatch):
     found, original = [], module._onednn
 
     def counted(x, weight, bias=None):
-        found.append(tuple(weight.shape))
+        found.append("packed" if weight.layout == torch._mkldnn else tuple(weight.shape))
         return original(x, weight, bias)
 
     monkeypatch.setattr(module, "_onednn", counted)
@@ -198,3 +200,66 @@ def test_hooks_and_pruning_reach_long_sequences(width):
         assert not layer(x[:, :length])[0].equal(before)
     layer(x)[0].sum().backward()
     assert layer.feed_forward.fc1.weight_orig.grad.any()
+
+
+def prepared():
+    layer = Linear(INPUTS, OUTPUTS)
+    layer.make_generation_fast_(beamable_mm_beam_size=5)
+    return layer
+
+
+def equals_torch_s(layer, x):
+    torch.testing.assert_close(
+        layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5, check_dtype=True
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (2, 3, 5), (300,), (0,)])
+def test_packed(shape, calls):
+    equals_torch_s(prepared(), torch.randn(*shape, INPUTS))
+    assert calls == ([] if 0 in shape else ["packed"])
+
+
+def test_a_gradient_is_taken_from_the_weight_itself(calls):
+    layer, x = prepared(), torch.randn(3, INPUTS)
+    layer(x).sum().backward()
+    assert "packed" not in calls and layer.weight.grad is not None
+
+
+def load(layer):
+    layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict())
+
+
+def write(layer):
+    with torch.no_grad():
+        layer.weight.mul_(2.0)
+
+
+def exchange(layer):
+    layer.weight.data = torch.randn(OUTPUTS, INPUTS)
+
+
+@pytest.mark.parametrize("change", [load, write, exchange, torch.nn.Module.double, torch.nn.Module.bfloat16])
+def test_a_weight_that_changed_is_not_multiplied_by_as_it_was(change, calls):
+    layer = prepared()
+    change(layer)
+    with torch.no_grad():
+        equals_torch_s(layer, torch.randn(3, INPUTS, dtype=layer.weight.dtype))
+    assert "packed" not in calls
+
+
+@torch.no_grad()
+def test_a_prepared_layer_is_copied_and_saved_as_any(tmp_path):
+    layer, x = prepared(), torch.randn(3, INPUTS)
+    torch.save(layer, tmp_path / "layer.pt")
+    for other in (copy.deepcopy(layer), torch.load(tmp_path / "layer.pt", weights_only=False)):
+        torch.testing.assert_close(other(x), layer(x), atol=1e-5, rtol=1e-5)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+@torch.inference_mode()
+def test_weights_made_in_inference_mode_are_not_packed(calls):
+    layer = prepared()
+    equals_torch_s(layer, torch.randn(3, INPUTS))
+    assert "packed" not in calls
