@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+LEAST_ROOM = 64  # positions
+
 
 class EMAState(NamedTuple):
     """Memory of a causal EMA.
@@ -32,6 +34,25 @@ class CarriedEMA:
         self.layers: list[EMAState] | None = None
 
 
+class Moves(NamedTuple):
+    """The keys and values that a reorder changes, each (n): of `row`, which gets those of `source`."""
+
+    row: Tensor
+    source: Tensor
+    position: Tensor
+
+    @classmethod
+    def of(cls, order: Tensor, before: Tensor, after: Tensor) -> "Moves":
+        """What is to be done where the origins (B, t) of keys and values are not what they were."""
+        row, position = after.ne(before).nonzero(as_tuple=True)
+        return cls(row, order[row], position)
+
+    @classmethod
+    def of_all(cls, order: Tensor, length: int) -> "Moves":
+        rows = torch.arange(len(order), device=order.device).repeat_interleave(length)
+        return cls(rows, order[rows], torch.arange(length, device=order.device).repeat(len(order)))
+
+
 class _Room:
     """Storage for keys (B, T, Z) and values (B, T, width); the first `filled` positions are taken."""
 
@@ -39,12 +60,11 @@ class _Room:
         self.key, self.value = (t.new_empty(rows, positions, t.size(2)) for t in (key, value))
         self.filled = 0
 
-    def fits(self, state: "AttentionState", rows: int) -> bool:
-        """Whether so many rows of a state, and what it has room for, may be written here."""
-        assert state.room is not None
-        shape = rows, *state.room.value.shape[1:]
-        other = self.value.is_inference() and not torch.is_inference_mode_enabled()  # nobody may write there
-        return self.value.shape == shape and self.value.dtype == state.value.dtype and not other
+    def move(self, moves: Moves) -> None:
+        for tensor in (self.key, self.value):
+            entries, positions = tensor.flatten(0, 1), tensor.size(1)
+            moved = entries.index_select(0, moves.source * positions + moves.position)
+            entries.index_copy_(0, moves.row * positions + moves.position, moved)
 
     def state(self, filled: int) -> "AttentionState":
         self.filled = filled
@@ -59,7 +79,7 @@ class AttentionState(NamedTuple):
     room: _Room | None = None
 
     def append(self, key: Tensor, value: Tensor) -> "AttentionState":
-        """With the keys and values that follow; this state stays valid until a reorder() takes its room.
+        """With the keys and values that follow; this state stays valid until a reorder().
 
         Where no gradient is needed they are written behind the others, into room that doubles when it is used
         up; a state that was continued before is copied, so that it may be continued twice.
@@ -70,25 +90,27 @@ class AttentionState(NamedTuple):
             return AttentionState(torch.cat([self.key, key], 1), torch.cat([self.value, value], 1))
         length, total, room = self.key.size(1), self.key.size(1) + key.size(1), self.room
         if room is None or room.filled != length or total > room.key.size(1):
-            room = _Room(key, value, key.size(0), 2 * total)
+            room = _Room(key, value, key.size(0), max(2 * total, LEAST_ROOM))
             room.key[:, :length], room.value[:, :length] = self.key, self.value
         room.key[:, length:total], room.value[:, length:total] = key, value
         return room.state(total)
 
-    def reorder(self, order: Tensor, scratch: "AttentionState | None" = None) -> "AttentionState":
-        """Rows in a new order.
+    def reorder(self, order: Tensor, moves: Moves | None = None) -> "AttentionState":
+        """Rows in a new order, in the same room where as many rows go on.
 
-        scratch: a state that nobody reads again; its room, where it fits, takes the rows.
+        moves: what that changes, where it is known; the rest is then left alone.
         """
-        if self.room is None:
-            return AttentionState(self.key.index_select(0, order), self.value.index_select(0, order))
-        room = scratch and scratch.room
-        if room is None or room is self.room or not room.fits(self, len(order)):
-            room = _Room(self.key, self.value, len(order), self.room.key.size(1))
-        state = room.state(self.key.size(1))
-        torch.index_select(self.key, 0, order, out=state.key)  # once, not a second time into the room
-        torch.index_select(self.value, 0, order, out=state.value)
-        return state
+        room, (rows, length) = self.room, self.key.shape[:2]
+        writable = self.value.is_inference() <= torch.is_inference_mode_enabled()
+        if room is not None and room.filled == length and len(order) == rows and writable:
+            room.move(moves or Moves.of_all(order, length))
+            return self
+        key, value = self.key.index_select(0, order), self.value.index_select(0, order)
+        if room is None:
+            return AttentionState(key, value)
+        room = _Room(key, value, len(order), room.key.size(1))
+        room.key[:, :length], room.value[:, :length] = key, value
+        return room.state(length)
 
 
 class LayerState(NamedTuple):
@@ -99,16 +121,11 @@ class LayerState(NamedTuple):
     attention: AttentionState | None = None
     cross: AttentionState | None = None
 
-    def reorder(
-        self, order: Tensor, same_source: bool = False, scratch: AttentionState | None = None
-    ) -> "LayerState":
+    def reorder(self, order: Tensor, same_source: bool = False, moves: Moves | None = None) -> "LayerState":
         """Rows of the batch in a new order (a LongTensor of row numbers).
 
-        same_source: each row keeps its source; scratch: as for AttentionState.
+        same_source: each row keeps its source; moves: as for AttentionState.
         """
-        return LayerState(
-            self.position,
-            self.ema.reorder(order),
-            self.attention and self.attention.reorder(order, scratch),
-            self.cross if same_source else self.cross and self.cross.reorder(order),
-        )
+        attention = self.attention and self.attention.reorder(order, moves)
+        cross = self.cross if same_source else self.cross and self.cross.reorder(order)
+        return LayerState(self.position, self.ema.reorder(order), attention, cross)

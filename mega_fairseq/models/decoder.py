@@ -12,7 +12,7 @@ from mega_fairseq.models.options import stack_config
 from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.stack import StackOutput
 from mega_fairseq.ops.chunking import right_align, rotation
-from mega_fairseq.state import CarriedEMA, EMAState, LayerState
+from mega_fairseq.state import CarriedEMA, EMAState, LayerState, Moves
 
 SEGMENT = 2048  # tokens that are computed together where no gradient is needed
 UNLIMITED = 2**31 - 1
@@ -178,22 +178,37 @@ class MegaDecoder(FairseqIncrementalDecoder):
         return torch.cat(parts).view_as(target)
 
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
-        """Rows of every layer's state in the order that beam search chose.
+        """Rows of every layer's state in the order that beam search chose; copies from before it are void.
 
-        Each layer's rows go into the memory that the layer before it has left: earlier copies of the states
-        are not valid any more.
+        The beams of a sentence agree on all but their last words: keys and values move where they differ.
         """
         states = self.get_incremental_state(incremental_state, "layers")
         if not states or torch.equal(new_order, torch.arange(_rows(states), device=new_order.device)):
             return
         sentences = self.get_incremental_state(incremental_state, "sentences")
         same = sentences is not None and torch.equal(sentences[new_order], sentences)
-        reordered, scratch = [], self.get_incremental_state(incremental_state, "scratch")
-        for state in states:
-            reordered.append(state.reorder(new_order, same, scratch))
-            scratch = state.attention
-        self.set_incremental_state(incremental_state, "layers", reordered)
-        self.set_incremental_state(incremental_state, "scratch", scratch)
+        moves = self._moves(incremental_state, states, new_order)
+        states = [state.reorder(new_order, same, moves) for state in states]
+        self.set_incremental_state(incremental_state, "layers", states)
+
+    def _moves(
+        self, incremental_state: dict[str, Any], states: list[LayerState], new_order: Tensor
+    ) -> Moves | None:
+        """What a reorder changes in the keys and values, None for all.
+
+        Kept and reordered for it are the origins (B, t): which row computed a position's keys and values.
+        """
+        rows, position, cache = _rows(states), states[0].position, states[0].attention
+        known = self.get_incremental_state(incremental_state, "origins")
+        known = new_order.new_empty(rows, 0) if known is None else known
+        own = torch.arange(rows, device=new_order.device).unsqueeze(1)
+        origins = torch.cat([known, own.expand(-1, position - known.size(1))], 1)
+        moved = origins[new_order]
+        self.set_incremental_state(incremental_state, "origins", moved)
+        if cache is None or len(new_order) != rows:
+            return None
+        begun = position - cache.key.size(1)  # where the running chunk does
+        return Moves.of(new_order, origins[:, begun:], moved[:, begun:])
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

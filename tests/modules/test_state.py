@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mega_fairseq.state import AttentionState
+from mega_fairseq.state import AttentionState, Moves
 
 
 def drawn(length, seed=0):
@@ -39,13 +39,37 @@ def test_a_state_may_be_continued_twice():
 
 
 @torch.no_grad()
-def test_room_is_used_again_and_not_shared_after_reordering():
+@pytest.mark.parametrize("rows", [[1, 0], [1, 1], [0], [0, 1, 1]])
+def test_room_is_used_again_after_reordering(rows):
     state = AttentionState(*drawn(3)).append(*drawn(1, 1))
-    assert state.append(*drawn(1, 2)).room is state.room
-    turned = state.reorder(torch.tensor([1, 0, 1]))
-    assert torch.equal(contents(turned), contents(state)[[1, 0, 1]]) and turned.room is not state.room
-    longer = turned.append(torch.zeros(3, 1, 3), torch.ones(3, 1, 5))
-    assert torch.equal(contents(longer)[:, :4], contents(turned)) and longer.room is turned.room
+    room, before = state.room, contents(state).clone()
+    assert state.append(*drawn(1, 2)).room is room
+    state = AttentionState(*drawn(3)).append(*drawn(1, 1))
+    room = state.room
+    turned = state.reorder(torch.tensor(rows))
+    assert torch.equal(contents(turned), before[rows]) and (turned.room is room) is (len(rows) == 2)
+    longer = turned.append(*(t[:1].expand(len(rows), -1, -1) for t in drawn(1, 9)))
+    assert torch.equal(contents(longer)[:, :4], before[rows]) and longer.room is turned.room
+
+
+@torch.no_grad()
+def test_a_state_continued_elsewhere_is_not_reordered_in_its_room():
+    state = AttentionState(*drawn(3)).append(*drawn(1, 1))
+    before, longer = contents(state).clone(), state.append(*drawn(1, 2))
+    continued = contents(longer).clone()
+    assert torch.equal(contents(state.reorder(torch.tensor([1, 0]))), before.flip(0))
+    assert torch.equal(contents(longer), continued)
+
+
+@torch.no_grad()
+def test_only_what_differs_is_moved():
+    state = AttentionState(*drawn(3)).append(*drawn(2, 1))
+    before, order = contents(state).clone(), torch.tensor([1, 0])
+    origins = torch.tensor([[0, 0, 0, 0, 0], [0, 0, 1, 0, 1]])
+    turned = contents(state.reorder(order, Moves.of(order, origins, origins[order])))
+    for position in range(5):
+        moves = position in (2, 4)
+        assert torch.equal(turned[:, position], before.flip(0)[:, position] if moves else before[:, position])
 
 
 def test_gradients_pass_through():
@@ -53,24 +77,3 @@ def test_gradients_pass_through():
     state = AttentionState(*parts[0]).append(*parts[1])
     contents(state).sum().backward()
     assert all(torch.equal(t.grad, torch.ones_like(t)) for part in parts for t in part)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("rows", [[1, 0], [1, 1], [0], [0, 1, 1]])
-def test_reordering_into_the_room_of_another(rows):
-    order = torch.tensor(rows)
-    state, scratch = (AttentionState(*drawn(3, seed)).append(*drawn(2, seed + 1)) for seed in (0, 5))
-    expected = contents(state)[order]
-    reordered = state.reorder(order, scratch)
-    assert contents(reordered).equal(expected)
-    fits = len(rows) == 2
-    assert (reordered.key.data_ptr() == scratch.key.data_ptr()) is fits
-    longer = reordered.append(*(t[:1].expand(len(rows), -1, -1) for t in drawn(1, 9)))
-    assert contents(longer)[:, :5].equal(expected)
-
-
-@torch.no_grad()
-def test_its_own_room_is_no_scratch():
-    state = AttentionState(*drawn(3)).append(*drawn(2, 1))
-    expected = contents(state).flip(0)
-    assert contents(state.reorder(torch.tensor([1, 0]), state)).equal(expected)
