@@ -109,11 +109,13 @@ def checkpointed(options: Options) -> Iterator[Row]:
 
 
 def train_nmt(options: Options) -> Iterator[Row]:
-    works: dict[str, Any] = {way: ("train_nmt", way) for way in (*WAYS, "transformer")}
+    works: dict[str, Any] = {way: ("train_nmt", way) for way in ("textbook", "transformer")}
+    works |= {"ours": ("train_nmt", "ours", "mega_cross_entropy"), "stock criterion": ("train_nmt", "ours")}
     times = run(options, **works, bare=("bare", "train_nmt", "textbook"))
     yield compare("train-nmt", times, "ours", "bare", 1.4, least=False)
     yield compare("train-nmt, textbook", times, "textbook", "ours", 1.2, least=True)
     yield compare("train-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
+    yield compare("train-nmt, fairseq's criterion", times, "stock criterion", "ours", 1.0, least=True)
 
 
 def decode_lm(options: Options) -> Iterator[Row]:

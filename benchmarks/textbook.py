@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mega_fairseq.models.decoder import MegaDecoder
+from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
@@ -56,6 +57,13 @@ class TextbookEMA(MultiHeadEMA):
         h = added if h is None else q * h + added
         y = torch.einsum("bdn,dn->bd", h, self.eta) / self.eta.size(-1) ** 0.5
         return y.unsqueeze(1), EMAState(h)
+
+
+class TextbookDropout(Dropout):
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.feature:
+            return F.dropout(x, self.p, self.training)
+        return x * F.dropout(x.new_ones(x.size(0), 1, x.size(-1)), self.p, self.training)
 
 
 class TextbookSimpleBias(SimpleBias):
@@ -142,6 +150,7 @@ CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     RotaryBias: TextbookRotaryBias,
     GatedAttention: TextbookAttention,
     FeedForward: TextbookFeedForward,
+    Dropout: TextbookDropout,
     Linear: nn.Linear,
     MegaDecoder: TextbookDecoder,
 }

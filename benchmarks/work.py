@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
 from models import build, build_lm
@@ -29,6 +30,12 @@ Work = Callable[[], Any]
 
 def _as(way: str, model: nn.Module) -> nn.Module:
     return textbook(model) if way == "textbook" else model
+
+
+def _ready(model: nn.Module) -> nn.Module:
+    """The model as fairseq's commands prepare it for generation and evaluation."""
+    model.prepare_for_inference_(SimpleNamespace(generation=SimpleNamespace(beam=5)))
+    return model
 
 
 def _forward_backward(module: nn.Module, x: Tensor) -> Work:
@@ -76,17 +83,21 @@ def nmt(way: str) -> nn.Module:
     return _as(way, build("mega_nmt_wmt_en_de", WORDS))
 
 
-def train_nmt(way: str, rows: int = 32, length: int = 32) -> Work:
-    """One step of Adam on rows x length target tokens."""
+def train_nmt(
+    way: str, criterion: str = "label_smoothed_cross_entropy", rows: int = 32, length: int = 32
+) -> Work:
+    """One step of Adam on rows x length target tokens, with a criterion of fairseq's or ours."""
     model = nmt(way)
     tokens = torch.randint(4, WORDS, (rows, length), generator=torch.Generator().manual_seed(0))
+    inputs = {"src_tokens": tokens, "src_lengths": torch.full((rows,), length), "prev_output_tokens": tokens}
+    sample = {"net_input": inputs, "target": tokens, "ntokens": tokens.numel()}
+    task = SimpleNamespace(target_dictionary=model.decoder.dictionary)
+    loss = CRITERION_REGISTRY[criterion](task, sentence_avg=False, label_smoothing=0.1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-5, fused=True)
-    lengths = torch.full((rows,), length)
 
     def run() -> None:
-        logits = model(tokens, lengths, tokens)[0]
         optimizer.zero_grad()
-        F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+        loss(model, sample)[0].backward()
         optimizer.step()
 
     return run
@@ -94,7 +105,7 @@ def train_nmt(way: str, rows: int = 32, length: int = 32) -> Work:
 
 def decode_nmt(way: str, steps: int) -> Work:
     """Beam 5 of 8 sentences of 24 tokens for so many steps, through fairseq's SequenceGenerator."""
-    model = nmt(way).eval()
+    model = _ready(nmt(way))
     source = torch.randint(4, WORDS, (8, 24), generator=torch.Generator().manual_seed(0))
     sample = {"net_input": {"src_tokens": source, "src_lengths": torch.full((8,), 24)}}
     limits = {"max_len_a": 0, "max_len_b": steps, "min_len": steps}
@@ -115,6 +126,7 @@ def decode_lm(way: str, position: int, chunk: int = -1) -> Work:
     tokens = torch.randint(4, WORDS, (1, position + 250), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ours.decoder(tokens[:, :position], incremental_state=state)
+    _ready(model)
     ends = iter(range(position + 1, position + 250))
 
     @torch.no_grad()
@@ -144,7 +156,7 @@ def reads(position: int) -> Work:
 
 def prefill(way: str, length: int, chunk: int = 1024) -> Work:
     """A prompt in one pass ("ours") or token by token ("steps"), then one step."""
-    model = lm("ours", decoder_chunk_size=chunk)
+    model = _ready(lm("ours", decoder_chunk_size=chunk))
     tokens = torch.randint(4, WORDS, (1, length + 1), generator=torch.Generator().manual_seed(0))
 
     @torch.no_grad()
@@ -159,7 +171,7 @@ def prefill(way: str, length: int, chunk: int = 1024) -> Work:
 def evaluate(block: int, total: int) -> Work:
     """A text of `total` tokens in blocks through fairseq's SequenceScorer, which fairseq-eval-lm calls."""
     torch.manual_seed(0)
-    model = build_lm("mega_lm_tiny", words=9996, decoder_chunk_size=256, dropout=0.0).eval()
+    model = _ready(build_lm("mega_lm_tiny", words=9996, decoder_chunk_size=256, dropout=0.0))
     text = torch.randint(4, 10000, (total // block, block + 1), generator=torch.Generator().manual_seed(0))
     scorer = SequenceScorer(model.decoder.dictionary, softmax_batch=2048)
     blocks = [
