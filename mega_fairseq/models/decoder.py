@@ -187,6 +187,8 @@ class MegaDecoder(FairseqIncrementalDecoder):
             return
         sentences = self.get_incremental_state(incremental_state, "sentences")
         same = sentences is not None and torch.equal(sentences[new_order], sentences)
+        if sentences is not None:
+            self.set_incremental_state(incremental_state, "sentences", sentences[new_order])
         moves = self._moves(incremental_state, states, new_order)
         states = [state.reorder(new_order, same, moves) for state in states]
         self.set_incremental_state(incremental_state, "layers", states)
@@ -196,19 +198,20 @@ class MegaDecoder(FairseqIncrementalDecoder):
     ) -> Moves | None:
         """What a reorder changes in the keys and values, None for all.
 
-        Kept and reordered for it are the origins (B, t): which row computed a position's keys and values.
+        Kept and reordered for it are the origins (B, t) of the running chunk: which row computed a position.
         """
         rows, position, cache = _rows(states), states[0].position, states[0].attention
-        known = self.get_incremental_state(incremental_state, "origins")
-        known = new_order.new_empty(rows, 0) if known is None else known
-        own = torch.arange(rows, device=new_order.device).unsqueeze(1)
-        origins = torch.cat([known, own.expand(-1, position - known.size(1))], 1)
-        moved = origins[new_order]
-        self.set_incremental_state(incremental_state, "origins", moved)
-        if cache is None or len(new_order) != rows:
+        if cache is None:
+            self.set_incremental_state(incremental_state, "origins", None)
             return None
         begun = position - cache.key.size(1)  # where the running chunk does
-        return Moves.of(new_order, origins[:, begun:], moved[:, begun:])
+        first, known = self.get_incremental_state(incremental_state, "origins") or (begun, None)
+        known = new_order.new_empty(rows, 0) if known is None else known[:, begun - first :]
+        own = torch.arange(rows, device=new_order.device).unsqueeze(1)
+        origins = torch.cat([known, own.expand(-1, position - begun - known.size(1))], 1)
+        moved = origins[new_order]
+        self.set_incremental_state(incremental_state, "origins", (begun, moved))
+        return Moves.of(new_order, origins, moved) if len(new_order) == rows else None
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

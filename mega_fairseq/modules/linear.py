@@ -16,11 +16,19 @@ class Linear(nn.Linear):
     packed: Packed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias, self.packed)
+        return linear(x, self.weight, self.bias, self._packed_weight())
 
     def make_generation_fast_(self, **unused: Any) -> None:
         """What fairseq calls before it generates or evaluates: a large weight gets a second, packed copy."""
-        self.packed = pack(self.weight)
+        self.packed = pack(self.weight) if isinstance(self.weight, nn.Parameter) else None
+
+    def _packed_weight(self) -> Packed | None:
+        """Dropped where the weight is another one, or is trained: some optimizers leave no trace of it."""
+        if self.packed is not None:
+            trained = torch.is_grad_enabled() and self.weight.requires_grad
+            if trained or not self.packed.is_of(self.weight):
+                self.packed = None
+        return self.packed
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the packed weight, which torch can neither copy nor save."""
@@ -31,6 +39,7 @@ class Linear(nn.Linear):
 
         Hooks run as always.
         """
+        self._packed_weight()
         if self._forward_hooks or self._forward_pre_hooks:
             return checkpoint(lambda *x: self(function(*x)), *inputs, use_reentrant=False)
         return linear_of(function, inputs, self.weight, self.bias)

@@ -16,7 +16,7 @@ def cross_entropy(logits: Tensor, target: Tensor, smoothing: float = 0.0) -> tup
 
     q gives the target 1 - smoothing and each other word smoothing / (V - 1) (Szegedy et al. 2016; fairseq's
     label_smoothed_cross_entropy). The second result has no gradient. The backward pass writes the logits'
-    gradient over the logits, unless they are a leaf: it can run once, and who reads them reads them before.
+    gradient over the logits, unless they are a leaf's: it can run once, and who reads them reads them before.
     """
     return _CrossEntropy.apply(logits, target, smoothing)
 
@@ -31,7 +31,8 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(logits, target)
-        ctx.smoothing, ctx.leaf = smoothing, logits.is_leaf
+        whole = logits if logits._base is None else logits._base
+        ctx.smoothing, ctx.leaf = smoothing, whole.is_leaf
         likelihoods, spread = [], []
         for rows, words in _pieces(logits, target):
             rows = at_least_float32(rows)
@@ -43,20 +44,20 @@ class _CrossEntropy(torch.autograd.Function):
         ctx.mark_non_differentiable(nll)
         if not smoothing:
             return nll.clone(), nll
-        rest, words = smoothing / (logits.size(1) - 1), logits.size(1)
-        return (1 - smoothing - rest) * nll + rest * words * torch.cat(spread), nll
+        rest = smoothing / (logits.size(1) - 1)
+        return (1 - smoothing - rest) * nll + rest * logits.size(1) * torch.cat(spread), nll
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loss: Tensor, of_nll: Tensor) -> tuple[Tensor | None, None, None]:
         logits, target = ctx.saved_tensors
         gradient = torch.empty_like(logits) if ctx.leaf else logits
-        rest = ctx.smoothing / (logits.size(1) - 1)
+        rest = ctx.smoothing / (logits.size(1) - 1) if ctx.smoothing else 0.0
         for rows, into, words, scale in _pieces(logits, gradient, target, of_loss):
             difference = torch.softmax(at_least_float32(rows), dim=-1)  # p, and then p - q
-            if ctx.smoothing:
+            if rest:
                 difference -= rest
             picked = words.unsqueeze(1)
             difference.scatter_add_(1, picked, difference.new_full(picked.shape, rest + ctx.smoothing - 1))
             into.copy_(difference.mul_(scale.unsqueeze(1)))
-        return gradient, None, None
+        return gradient.detach(), None, None

@@ -14,40 +14,39 @@ PACKED_ROWS = 64  # of x that a packed weight is meant for; it does for any numb
 
 
 class Packed(NamedTuple):
-    """A weight's numbers in the order in which oneDNN reads them, and where and when they were taken.
+    """A weight's numbers in the order in which oneDNN reads them, the weight, and its version then.
 
-    What writes through `.data` goes unnoticed, as by autograd.
+    What writes through `.data` does not change the version.
     """
 
     weight: Tensor
-    source: tuple[int, int]
+    source: Tensor
+    version: int
 
     def is_of(self, weight: Tensor) -> bool:
         """Whether it is still a copy of that weight."""
-        return self.source == _source(weight)
+        same = weight.data_ptr() == self.source.data_ptr() and weight.dtype == self.source.dtype
+        return same and not weight.is_inference() and weight._version == self.version
 
 
 def pack(weight: Tensor) -> Packed | None:
     """Spares `linear` from reordering weight (O, I) at each call; None where it would not use it."""
     if weight.is_inference() or not _suits_onednn(weight, weight, None):
         return None
-    return Packed(torch.ops.mkldnn._reorder_linear_weight(weight.detach(), PACKED_ROWS), _source(weight))
-
-
-def _source(weight: Tensor) -> tuple[int, int]:
-    return weight.data_ptr(), weight._version
+    source = weight.detach()
+    return Packed(torch.ops.mkldnn._reorder_linear_weight(source, PACKED_ROWS), source, weight._version)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, packed: Packed | None = None) -> Tensor:
     """F.linear: x (..., I), weight (O, I), bias (O) or None, to (..., O).
 
-    packed: of weight, for where no gradient is needed; one of an earlier weight is not used.
+    packed: of this weight, for where no gradient is needed.
     """
     if not _suits_onednn(x, weight, bias):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _Linear.apply(x, weight, bias)
-    return _onednn(x, packed.weight if packed and packed.is_of(weight) else weight, bias)
+    return _onednn(x, packed.weight if packed else weight, bias)
 
 
 def linear_of(

@@ -163,3 +163,17 @@ def test_models_without_states_take_fairseqs_way():
     with pytest.raises(TypeError):  # not callable: the original got it
         scorer.generate([replaced], sample_of(text(5)))
     assert calls == ["eval"]
+
+
+@torch.no_grad()
+def test_a_chunked_decoder_remembers_origins_of_its_chunk_only():
+    decoder, tokens, state = make(VARIANTS[4]).decoder, text(60, rows=4), {}
+    assert decoder.chunk_size == 8
+    for end in range(1, 60):
+        decoder(tokens[:, :end], incremental_state=state)
+        order = torch.tensor([1, 0, 3, 3] if end % 3 else [0, 2, 1, 3])
+        decoder.reorder_incremental_state(state, order)
+        tokens = tokens[order]
+        found = decoder.get_incremental_state(state, "origins")
+        assert found is None if end % 8 == 0 else found[1].shape == (4, end % 8)
+    close(decoder(tokens[:, :60], incremental_state=state)[0][:, -1], decoder(tokens[:, :60])[0][:, -1])

@@ -68,6 +68,27 @@ def test_a_leaf_keeps_its_values():
     assert torch.equal(x, kept) and x.grad.data_ptr() != x.data_ptr()
 
 
+def test_a_view_of_a_leaf_leaves_it_as_it_was():
+    x, target = draw(6)
+    kept = x.clone()
+    cross_entropy(x.requires_grad_().view(3, 2, WORDS).flatten(0, 1), target)[0].sum().backward()
+    assert torch.equal(x, kept)
+
+
+def test_the_gradient_is_no_part_of_the_graph():
+    x, target = draw(6)
+    logits = x.requires_grad_() * 1.0
+    (gradient,) = torch.autograd.grad(cross_entropy(logits, target)[0].sum(), logits)
+    assert not gradient.requires_grad
+
+
+def test_a_vocabulary_of_one_word():
+    x = torch.randn(2, 1, requires_grad=True)
+    loss, _ = cross_entropy(x * 1.0, torch.zeros(2, dtype=torch.long))
+    loss.sum().backward()
+    assert torch.equal(loss, torch.zeros(2)) and torch.equal(x.grad, torch.zeros(2, 1))
+
+
 def test_a_second_backward_pass_is_refused():
     x, target = draw(9)
     loss = cross_entropy(x.requires_grad_() * 1.0, target)[0].sum()

@@ -237,10 +237,44 @@ def write(layer):
 
 
 def exchange(layer):
-    layer.weight.data = torch.randn(OUTPUTS, INPUTS)
+    for _ in range(3):  # freed memory is used again
+        layer.weight.data = layer.weight.data * 2.0
 
 
-@pytest.mark.parametrize("change", [load, write, exchange, torch.nn.Module.double, torch.nn.Module.bfloat16])
+def assign(layer):
+    layer.to("meta")
+    layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
+
+
+def assign_inferred(layer):
+    with torch.inference_mode():
+        layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
+
+
+def round_and_back(layer):
+    layer.half().float()
+
+
+def train(optimizer, **options):
+    def change(layer):
+        steps = optimizer(layer.parameters(), lr=0.5, **options)
+        layer(torch.randn(3, INPUTS)).sum().backward()
+        steps.step()
+
+    return change
+
+
+def train_through_data(layer):  # as fairseq's Adam
+    layer(torch.randn(3, INPUTS)).sum().backward()
+    layer.weight.data.add_(layer.weight.grad)
+
+
+CHANGES = [load, write, exchange, assign, assign_inferred, round_and_back, train_through_data]
+CHANGES += [torch.nn.Module.double, torch.nn.Module.bfloat16]
+CHANGES += [train(torch.optim.Adam, fused=True), train(torch.optim.SGD, fused=True), train(torch.optim.AdamW)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_weight_that_changed_is_not_multiplied_by_as_it_was(change, calls):
     layer = prepared()
     change(layer)
@@ -261,5 +295,14 @@ def test_a_prepared_layer_is_copied_and_saved_as_any(tmp_path):
 @torch.inference_mode()
 def test_weights_made_in_inference_mode_are_not_packed(calls):
     layer = prepared()
+    equals_torch_s(layer, torch.randn(3, INPUTS))
+    assert "packed" not in calls
+
+
+@torch.no_grad()
+def test_weights_that_are_made_from_others_are_not_packed(calls):
+    layer = Linear(INPUTS, OUTPUTS)
+    torch.nn.utils.parametrizations.weight_norm(layer)
+    layer.make_generation_fast_()
     equals_torch_s(layer, torch.randn(3, INPUTS))
     assert "packed" not in calls

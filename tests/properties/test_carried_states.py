@@ -106,7 +106,7 @@ def test_training_blocks_of_whole_chunks_equal_one(config, seed, chunk, chunks):
 
 @given(config=configs, seed=seeds, dtype=dtypes, data=st.data())
 def test_translation_by_steps_in_another_order(config, seed, dtype, data):
-    """Beam search: at each step rows are repeated, dropped and exchanged, of states and of the source."""
+    """Beam search: rows are repeated, dropped and exchanged, of states and of the source, or twice a step."""
     batch, sources = data.draw(st.integers(1, 3)), data.draw(lengths(config))
     steps = data.draw(st.integers(1, 12))
     model = nmt(config, seed, dtype)
@@ -120,11 +120,12 @@ def test_translation_by_steps_in_another_order(config, seed, dtype, data):
             logits, _ = model.decoder(target[:, : t + 1], encoded, state)
             expected, _ = model(source, None, target[:, : t + 1])
             close(logits[:, 0], expected[:, -1], f"step {t}")
-            rows = data.draw(st.lists(st.integers(0, len(source) - 1), min_size=1, max_size=4))
-            order = torch.tensor(rows)
-            model.decoder.reorder_incremental_state_scripting(state, order)
-            encoded = model.encoder.reorder_encoder_out(encoded, order)
-            source, target = source[order], target[order]
+            for _ in range(data.draw(st.integers(0, 2))):
+                rows = data.draw(st.lists(st.integers(0, len(source) - 1), min_size=1, max_size=4))
+                order = torch.tensor(rows)
+                model.decoder.reorder_incremental_state_scripting(state, order)
+                encoded = model.encoder.reorder_encoder_out(encoded, order)
+                source, target = source[order], target[order]
 
 
 @given(config=configs, seed=seeds, dtype=dtypes, data=st.data())

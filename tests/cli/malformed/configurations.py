@@ -56,7 +56,14 @@ ROWS = [
         "model", "_name: mega_nmt", "_name: mega_nmtt", "model._name", "'mega_nmtt'", "did you mean mega_nmt"
     ),
     row("task", "_name: translation", "_name: translatin", "task._name", "'translatin'", "translation"),
-    row("criterion", "_name: label", "_name: labl", "criterion._name", "'labl_", "label_smoothed"),
+    row(
+        "criterion",
+        "_name: mega_cross",
+        "_name: mega_cros",
+        "criterion._name",
+        "'mega_cros_",
+        "mega_cross_entropy",
+    ),
     row("optimizer", "_name: adam", "_name: adm", "optimizer._name", "'adm'", "did you mean adam"),
     row("scheduler", "_name: inverse_sqrt", "_name: sqrt", "lr_scheduler._name", "'sqrt'", "inverse_sqrt"),
     Row("hydra", "", [FILE, "there is no file", "--config-name"], no_file, "no file"),
