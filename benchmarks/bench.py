@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measure import STOCK, Times, Worker, interleaved, median, peak_memory, ratio
+from measure import KEPT, STOCK, Times, Worker, interleaved, median, peak_memory, ratio
 
 HERE = Path(__file__).parent
 WAYS = ("ours", "textbook")
@@ -99,8 +99,10 @@ def layer(options: Options) -> Iterator[Row]:
 def linear(options: Options) -> Iterator[Row]:
     short, long = (1024, 8192) if options.quick else (8192, 65536)
     works = {f"L {n}": ("layer", "ours", n) for n in (short, long)}
-    times = run(options, min(3, options.rounds), **works)
-    yield compare(f"linear, L {short} to {long}", times, f"L {long}", f"L {short}", 8.6, least=False)
+    for kind, settings in (("linear", None), ("linear, memory kept", KEPT)):
+        workers = {name: Worker(*what, settings=settings) for name, what in works.items()}
+        times = interleaved(workers, options.rounds, options.often)
+        yield compare(f"{kind}, L {short} to {long}", times, f"L {long}", f"L {short}", 8.6, least=False)
     yield memory("linear, memory", 8.3, works[f"L {long}"], works[f"L {short}"], f"L {short}")
 
 
@@ -113,14 +115,16 @@ def checkpointed(options: Options) -> Iterator[Row]:
 def train_nmt(options: Options) -> Iterator[Row]:
     works: dict[str, Any] = {way: ("train_nmt", way) for way in ("textbook", "transformer")}
     works["ours"] = ("train_nmt", "ours", "mega_cross_entropy")
-    works["ours, fairseq's criterion"] = ("train_nmt", "ours")
-    works["transformer, our criterion"] = ("train_nmt", "transformer", "mega_cross_entropy")
+    if not options.quick:
+        works["ours, fairseq's criterion"] = ("train_nmt", "ours")
+        works["transformer, our criterion"] = ("train_nmt", "transformer", "mega_cross_entropy")
     times = run(options, **works, bare=("bare", "train_nmt", "textbook"))
     yield compare("train-nmt", times, "ours", "bare", 1.4, least=False)
     yield compare("train-nmt, textbook", times, "textbook", "ours", 1.2, least=True)
     yield compare("train-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
-    for above, below in (("textbook", "ours, fairseq's criterion"), ("transformer, our criterion", "ours")):
-        yield compare("train-nmt, one criterion", times, above, below, None, least=True)
+    if not options.quick:
+        one = (("textbook", "ours, fairseq's criterion"), ("transformer, our criterion", "ours"))
+        yield from (compare("train-nmt, one criterion", times, *pair, None, least=True) for pair in one)
 
 
 def decode_lm(options: Options) -> Iterator[Row]:
@@ -152,7 +156,7 @@ def prefill(options: Options) -> Iterator[Row]:
 def eval_lm(options: Options) -> Iterator[Row]:
     short, long = (8192, 16384) if options.quick else (8192, 131072)
     works = {f"blocks of {n}": ("evaluate", n, long) for n in (short, long)}
-    times = run(options, min(3, options.rounds), **works)
+    times = run(options, **works)
     yield compare("eval-lm", times, f"blocks of {long}", f"blocks of {short}", 1.1, least=False)
     one = [("evaluate", n, n) for n in (long, short)]
     yield memory("eval-lm, memory", 1.3, *one, f"{short}")

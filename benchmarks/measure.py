@@ -11,6 +11,8 @@ from typing import NamedTuple
 HERE = Path(__file__).parent
 # Memory as torch and the C library have it: any MALLOC_ variable keeps the plugin from changing that.
 STOCK = {"THP_MEM_ALLOC_ENABLE": "0", "MALLOC_PERTURB_": "0"}
+# All memory that was freed stays the process's own.
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 
 
 class Measured(NamedTuple):
