@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from builders import build_lm, build_nmt, spread
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 
 from mega_fairseq.criterions import MegaCrossEntropy
-from tests.builders import build_lm, build_nmt, spread
 
 SIZES = {"embed_dim": 16, "hidden_dim": 32, "ffn_embed_dim": 32, "z_dim": 8, "n_dim": 4, "layers": 2}
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from reference.cross_entropy import naive_cross_entropy
 
 from mega_fairseq.ops import cross_entropy as module
 from mega_fairseq.ops.cross_entropy import cross_entropy
-from tests.reference.cross_entropy import naive_cross_entropy
 
 WORDS = 11
 
