@@ -47,18 +47,15 @@ class Moves(NamedTuple):
         row, position = after.ne(before).nonzero(as_tuple=True)
         return cls(row, order[row], position)
 
-    @classmethod
-    def of_all(cls, order: Tensor, length: int) -> "Moves":
-        rows = torch.arange(len(order), device=order.device).repeat_interleave(length)
-        return cls(rows, order[rows], torch.arange(length, device=order.device).repeat(len(order)))
-
 
 class _Room:
     """Storage for keys (B, T, Z) and values (B, T, width); the first `filled` positions are taken."""
 
-    def __init__(self, key: Tensor, value: Tensor, rows: int, positions: int):
-        self.key, self.value = (t.new_empty(rows, positions, t.size(2)) for t in (key, value))
-        self.filled = 0
+    def __init__(self, key: Tensor, value: Tensor, positions: int):
+        """Begins with a copy of the keys and values given."""
+        self.key, self.value = (t.new_empty(t.size(0), positions, t.size(2)) for t in (key, value))
+        self.filled = key.size(1)
+        self.key[:, : self.filled], self.value[:, : self.filled] = key, value
 
     def move(self, moves: Moves) -> None:
         for tensor in (self.key, self.value):
@@ -90,27 +87,24 @@ class AttentionState(NamedTuple):
             return AttentionState(torch.cat([self.key, key], 1), torch.cat([self.value, value], 1))
         length, total, room = self.key.size(1), self.key.size(1) + key.size(1), self.room
         if room is None or room.filled != length or total > room.key.size(1):
-            room = _Room(key, value, key.size(0), max(2 * total, LEAST_ROOM))
-            room.key[:, :length], room.value[:, :length] = self.key, self.value
+            room = _Room(self.key, self.value, max(2 * total, LEAST_ROOM))
         room.key[:, length:total], room.value[:, length:total] = key, value
         return room.state(total)
 
     def reorder(self, order: Tensor, moves: Moves | None = None) -> "AttentionState":
-        """Rows in a new order, in the same room where as many rows go on.
+        """Rows in a new order.
 
-        moves: what that changes, where it is known; the rest is then left alone.
+        moves: what that changes, where as many rows go on and it is known; done in place then.
         """
-        room, (rows, length) = self.room, self.key.shape[:2]
+        room, length = self.room, self.key.size(1)
         writable = self.value.is_inference() <= torch.is_inference_mode_enabled()
-        if room is not None and room.filled == length and len(order) == rows and writable:
-            room.move(moves or Moves.of_all(order, length))
+        if moves is not None and room is not None and room.filled == length and writable:
+            room.move(moves)
             return self
         key, value = self.key.index_select(0, order), self.value.index_select(0, order)
         if room is None:
             return AttentionState(key, value)
-        room = _Room(key, value, len(order), room.key.size(1))
-        room.key[:, :length], room.value[:, :length] = key, value
-        return room.state(length)
+        return _Room(key, value, room.key.size(1)).state(length)
 
 
 class LayerState(NamedTuple):

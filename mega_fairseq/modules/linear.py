@@ -39,7 +39,7 @@ class Linear(nn.Linear):
 
         Hooks run as always.
         """
-        self._packed_weight()
+        self._packed_weight()  # which training drops
         if self._forward_hooks or self._forward_pre_hooks:
             return checkpoint(lambda *x: self(function(*x)), *inputs, use_reentrant=False)
         return linear_of(function, inputs, self.weight, self.bias)

@@ -46,7 +46,9 @@ def test_room_is_used_again_after_reordering(rows):
     assert state.append(*drawn(1, 2)).room is room
     state = AttentionState(*drawn(3)).append(*drawn(1, 1))
     room = state.room
-    turned = state.reorder(torch.tensor(rows))
+    order, origins = torch.tensor(rows), torch.arange(2).unsqueeze(1).expand(-1, 4)
+    moves = Moves.of(order, origins, origins[order]) if len(rows) == 2 else None
+    turned = state.reorder(order, moves)
     assert torch.equal(contents(turned), before[rows]) and (turned.room is room) is (len(rows) == 2)
     longer = turned.append(*(t[:1].expand(len(rows), -1, -1) for t in drawn(1, 9)))
     assert torch.equal(contents(longer)[:, :4], before[rows]) and longer.room is turned.room
@@ -57,7 +59,9 @@ def test_a_state_continued_elsewhere_is_not_reordered_in_its_room():
     state = AttentionState(*drawn(3)).append(*drawn(1, 1))
     before, longer = contents(state).clone(), state.append(*drawn(1, 2))
     continued = contents(longer).clone()
-    assert torch.equal(contents(state.reorder(torch.tensor([1, 0]))), before.flip(0))
+    order, origins = torch.tensor([1, 0]), torch.arange(2).unsqueeze(1).expand(-1, 4)
+    moves = Moves.of(order, origins, origins[order])
+    assert torch.equal(contents(state.reorder(order, moves)), before.flip(0))
     assert torch.equal(contents(longer), continued)
 
 
