@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mega_fairseq.models.decoder import MegaDecoder
+from mega_fairseq.models.dropout import RetainableDropout
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
-from mega_fairseq.modules.linear import Linear
 from mega_fairseq.modules.positional_bias import RotaryBias, SimpleBias
 from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.state import AttentionState, EMAState, LayerState
@@ -136,6 +136,10 @@ class TextbookFeedForward(FeedForward):
         return out if self.pre_norm else self.norm(out)
 
 
+class TextbookLinear(nn.Linear):
+    """torch's own product: a subclass is not multiplied by ops.linear."""
+
+
 class TextbookDecoder(MegaDecoder):
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         states = self.get_incremental_state(incremental_state, "layers")
@@ -151,7 +155,8 @@ CLASSES: dict[type[nn.Module], type[nn.Module]] = {
     GatedAttention: TextbookAttention,
     FeedForward: TextbookFeedForward,
     Dropout: TextbookDropout,
-    Linear: nn.Linear,
+    RetainableDropout: TextbookDropout,
+    nn.Linear: TextbookLinear,
     MegaDecoder: TextbookDecoder,
 }
 

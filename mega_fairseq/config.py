@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 ATTENTION_FUNCTIONS = ("softmax", "relu2", "laplace")
-ACTIVATIONS = ("silu", "relu", "gelu", "tanh", "linear")
+ACTIVATIONS = ("silu", "relu", "gelu", "gelu_fast", "gelu_accurate", "tanh", "linear")
 BIASES = ("simple", "rotary")
 INITS = ("paper", "open-gates")
 NORMS = ("layernorm", "rmsnorm", "scalenorm", "batchnorm", "syncbatchnorm")
@@ -40,6 +40,7 @@ class MegaConfig:
     normalization_type: str = "layernorm"
     weight_init: str = "paper"
     normalize_before: bool = False
+    final_norm: bool = True
     affine_final_norm: bool = True
     dropout: float = 0.1
     attention_dropout: float = 0.0

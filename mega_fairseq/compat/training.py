@@ -8,6 +8,7 @@ from fairseq import options
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import distributed_fairseq_model
 from fairseq.modules import transformer_layer
+from fairseq.modules.quantization.scalar import ops as scalar_quantisation
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 
 from mega_fairseq.compat.registry import repairs
@@ -72,3 +73,13 @@ def no_encoder_fast_path(original, self, *args, **kwargs):
     original(self, *args, **kwargs)
     if hasattr(self, "can_use_fastpath"):
         self.can_use_fastpath = False
+
+
+@repairs(scalar_quantisation, "emulate_int8_histogram")
+def quantise_without_gpu(original, w, scale=None, zero_point=None, bits=8):
+    """modules/quantization/scalar/ops.py takes its scale to a GPU: --quant-noise-scalar stops on a CPU."""
+    if scale is None and w.device.type == "cpu":
+        observer = torch.ao.quantization.observer.HistogramObserver()
+        observer(w.float())
+        scale, zero_point = (number.type_as(w) for number in observer.calculate_qparams())
+    return original(w, scale=scale, zero_point=zero_point, bits=bits)

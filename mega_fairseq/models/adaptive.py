@@ -40,7 +40,16 @@ def build_adaptive_input(cfg: Any, dictionary: Any, width: int, dim: int) -> Ada
     """Embeddings of `width` for the most frequent words and fewer for others, projected to `dim`."""
     cutoffs = input_cutoffs(cfg, len(dictionary))
     check_factor(cfg.adaptive_input_factor, "--adaptive-input-factor", width, cutoffs)
-    return AdaptiveInput(len(dictionary), dictionary.pad(), width, cfg.adaptive_input_factor, dim, cutoffs)
+    return AdaptiveInput(
+        len(dictionary),
+        dictionary.pad(),
+        width,
+        cfg.adaptive_input_factor,
+        dim,
+        cutoffs,
+        cfg.quant_noise_pq,
+        cfg.quant_noise_pq_block_size,
+    )
 
 
 def build_adaptive_softmax(cfg: Any, dictionary: Any, dim: int, embed_tokens: nn.Module) -> AdaptiveSoftmax:
@@ -64,7 +73,10 @@ def build_adaptive_softmax(cfg: Any, dictionary: Any, dim: int, embed_tokens: nn
                     f"--adaptive-softmax-{name} ({theirs})"
                 )
         if embed_tokens.weights_for_band(0)[0].size(1) != dim:
-            raise ValueError("--tie-adaptive-weights needs --decoder-input-dim to equal --decoder-embed-dim")
+            raise ValueError(
+                "--tie-adaptive-weights needs --decoder-input-dim to equal --decoder-embed-dim, and "
+                "--decoder-output-dim as well"
+            )
     elif cfg.tie_adaptive_proj:
         raise ValueError("--tie-adaptive-proj needs --tie-adaptive-weights")
     return AdaptiveSoftmax(

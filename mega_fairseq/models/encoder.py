@@ -1,5 +1,6 @@
 """MegaEncoder: source tokens to states, the same whatever the padding."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,9 +9,9 @@ from torch import Tensor, nn
 
 from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import stack_config
-from mega_fairseq.ops.chunking import right_align
-
-BATCH_DIM = {"encoder_out": 1, "encoder_states": 1}  # (L, B, D) at fairseq's border; batch first elsewhere
+from mega_fairseq.models.source import EncoderOut, reordered
+from mega_fairseq.modules.linear import pack_linears
+from mega_fairseq.ops.padding import Turn
 
 
 class MegaEncoder(FairseqEncoder):
@@ -22,52 +23,56 @@ class MegaEncoder(FairseqEncoder):
         self.padding_idx = embed_tokens.padding_idx
         self.max_source_positions = cfg.max_source_positions
         self.embed_tokens = embed_tokens
-        self.embedding = TokenEmbedding(cfg, config, embed_tokens)
-        self.stack = build_stack(cfg, config, layerdrop=cfg.encoder_layerdrop, causal=False)
+        self.embedding = TokenEmbedding(cfg, config, embed_tokens, "MegaEncoder")
+        self.stack = build_stack(cfg, config, "encoder", causal=False)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.stack.layers
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.stack.layers)
 
     def forward(
         self,
         src_tokens: Tensor,
         src_lengths: Tensor | None = None,
-        return_all_hiddens: bool = False,
+        return_all_hiddens: bool = True,
         token_embeddings: Tensor | None = None,
-    ) -> dict[str, list[Tensor]]:
-        """src_tokens: (B, L), padded on either side.
+    ) -> EncoderOut:
+        """src_tokens: (B, L), padded on either side; token_embeddings: (B, L, D) instead of the table's.
 
-        Returns fairseq's dict of lists: encoder_out and encoder_states (L, B, D), encoder_padding_mask
-        (B, L), encoder_embedding (B, L, D), src_tokens, src_lengths. Padding is moved behind each sentence;
-        `left_pads` (B,) holds how many positions, where there are any. `sentences` (B,) numbers the rows.
+        Returns fairseq's dictionary of lists: encoder_out and encoder_states (L, B, D), the scaled
+        encoder_embedding (B, L, D), encoder_padding_mask (B, L) with True = padded, src_tokens, src_lengths
+        (B, 1), all with the padding where the batch has it.
         """
-        tokens, left_pads = right_align(src_tokens, self.padding_idx)
-        if token_embeddings is not None and left_pads is not None:
-            raise ValueError("token_embeddings need a right-padded source (--left-pad-source False)")
-        mask = tokens.eq(self.padding_idx)
-        padding = mask if bool(mask.any()) else None
-        embedded = self.embed_tokens(tokens) if token_embeddings is None else token_embeddings
-        x = self.embedding(embedded, padding)
-        out = self.stack(x, padding, keep_hiddens=return_all_hiddens)
-        return {
-            "encoder_out": [out.x.transpose(0, 1)],
-            "encoder_padding_mask": [] if padding is None else [padding],
-            "encoder_embedding": [x],
-            "encoder_states": [h.transpose(0, 1) for h in out.hiddens],
-            "src_tokens": [],
+        mask = src_tokens.eq(self.padding_idx)
+        padding, turn = (mask, Turn.of(mask)) if bool(mask.any()) else (None, Turn())
+        embedded = self.embed_tokens(src_tokens) if token_embeddings is None else token_embeddings
+        embedded = self.embedding.scale * embedded
+        turned = padding if padding is None else turn.apply(padding)
+        x = self.embedding(turn.apply(embedded), turned)
+        out = self.stack(x, turned, keep_hiddens=return_all_hiddens)
+        x, *states = (turn.undo(h).transpose(0, 1) for h in (out.x, *out.hiddens))
+        tensors = {
+            "encoder_out": [x],
+            "encoder_padding_mask": [mask],
+            "encoder_embedding": [embedded],
+            "encoder_states": states,
+            "src_tokens": [src_tokens],
             "src_lengths": [(~mask).sum(1, keepdim=True).int()],
-            "left_pads": [] if left_pads is None else [left_pads],
-            "sentences": [torch.arange(len(tokens), device=tokens.device)],
         }
+        return EncoderOut(tensors, torch.arange(len(src_tokens), device=src_tokens.device))
 
     def reorder_encoder_out(
-        self, encoder_out: dict[str, list[Tensor]], new_order: Tensor
-    ) -> dict[str, list[Tensor]]:
+        self, encoder_out: Mapping[str, list[Tensor]], new_order: Tensor
+    ) -> Mapping[str, list[Tensor]]:
         """Rows of the batch in a new order; the same tensors where beams of one sentence change places."""
-        sentences = encoder_out["sentences"][0]
-        if len(new_order) == len(sentences) and torch.equal(sentences[new_order], sentences):
-            return encoder_out
-        return {
-            name: [tensor.index_select(BATCH_DIM.get(name, 0), new_order) for tensor in tensors]
-            for name, tensors in encoder_out.items()
-        }
+        return reordered(encoder_out, new_order)
+
+    def make_generation_fast_(self, **unused: Any) -> None:
+        pack_linears(self)
 
     def max_positions(self) -> int:
         return self.max_source_positions

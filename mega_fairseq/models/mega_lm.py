@@ -6,9 +6,11 @@ import torch
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from torch import Tensor
 
+from mega_fairseq.models.base import MegaModel
 from mega_fairseq.models.building import build_decoder_embedding
 from mega_fairseq.models.decoder import MegaDecoder
-from mega_fairseq.models.options import MegaLMOptions, decoder_input_dim, fill
+from mega_fairseq.models.options import MegaLMOptions, decoder_input_dim, fill, keep_layers
+from mega_fairseq.models.refused import LANGUAGE
 
 _ADAPTIVE = {
     "dropout": 0.3,
@@ -69,8 +71,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @register_model("mega_lm", dataclass=MegaLMOptions)
-class MegaLM(FairseqLanguageModel):
+class MegaLM(MegaModel, FairseqLanguageModel):
     """Mega decoder over one text (Ma et al. 2022, sections 4.1 and 4.2)."""
+
+    refused = LANGUAGE
 
     def __init__(self, cfg: Any, decoder: MegaDecoder):
         super().__init__(decoder)
@@ -80,6 +84,7 @@ class MegaLM(FairseqLanguageModel):
     def build_model(cls, cfg: Any, task: Any) -> "MegaLM":
         """Raises ValueError, naming the flag, for options that make no model."""
         fill(cfg, MegaLMOptions)
+        keep_layers(cfg, "decoder")
         if getattr(cfg, "max_target_positions", None) is None:
             cfg.max_target_positions = getattr(cfg, "tokens_per_sample", None) or 1024
         width, dictionary = cfg.decoder_embed_dim, task.source_dictionary

@@ -4,12 +4,15 @@ from typing import Any
 
 from fairseq import hub_utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+from torch import Tensor
 
+from mega_fairseq.models.base import MegaModel
 from mega_fairseq.models.building import build_decoder_embedding, build_embedding
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.encoder import MegaEncoder
 from mega_fairseq.models.hub import TranslationHub
-from mega_fairseq.models.options import MegaNMTOptions, decoder_input_dim, fill, value
+from mega_fairseq.models.options import MegaNMTOptions, decoder_input_dim, fill, keep_layers, value
+from mega_fairseq.models.refused import TRANSLATION
 
 _REGULARISED = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "activation_dropout": 0.1}
 
@@ -38,18 +41,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @register_model("mega_nmt", dataclass=MegaNMTOptions)
-class MegaNMT(FairseqEncoderDecoderModel):
+class MegaNMT(MegaModel, FairseqEncoderDecoderModel):
     """Mega encoder and decoder (Ma et al. 2022, section 4.3)."""
+
+    refused = TRANSLATION
 
     def __init__(self, cfg: Any, encoder: MegaEncoder, decoder: MegaDecoder):
         super().__init__(encoder, decoder)
         self.cfg = cfg
         self.supports_align_args = True
+        self.alignment_layer = decoder.layer_number(cfg.alignment_layer)
 
     @classmethod
     def build_model(cls, cfg: Any, task: Any) -> "MegaNMT":
         """Raises ValueError, naming the flag, for options that make no model."""
         fill(cfg, MegaNMTOptions)
+        keep_layers(cfg, "encoder", "decoder")
         source, target = task.source_dictionary, task.target_dictionary
         width = value(cfg, "encoder", "embed_dim")
         target_width = decoder_input_dim(cfg)
@@ -63,7 +70,32 @@ class MegaNMT(FairseqEncoderDecoderModel):
             decoder_width = value(cfg, "decoder", "embed_dim")
             embed_target = build_decoder_embedding(cfg, target, target_width, decoder_width)
         encoder = MegaEncoder(cfg, source, embed_source)
-        return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim=width))
+        source_dim = None if cfg.no_cross_attention else width
+        return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim))
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor | None,
+        prev_output_tokens: Tensor,
+        return_all_hiddens: bool = True,
+        features_only: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+        token_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """src_tokens: (B, S), prev_output_tokens: (B, L). Returns logits (B, L, V), or features, and extras.
+
+        The extras are MegaDecoder's; alignment_layer: the configuration's unless given.
+        """
+        encoder_out = self.encoder(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+        return self.decoder(
+            prev_output_tokens,
+            encoder_out,
+            features_only=features_only,
+            alignment_layer=self.alignment_layer if alignment_layer is None else alignment_layer,
+            alignment_heads=alignment_heads,
+        )
 
     @classmethod
     def from_pretrained(

@@ -11,8 +11,8 @@ from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS,
 DEFAULT_MIN_PARAMS_TO_WRAP = int(1e8)
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _option(default: Any, text: str, alias: str | None = None) -> Any:
+    return field(default=default, metadata={"help": text, "argparse_alias": alias})
 
 
 @dataclass
@@ -39,11 +39,23 @@ class StackOptions(FairseqDataclass):
     dropout: float = _option(0.1, "dropout probability")
     attention_dropout: float = _option(0.0, "dropout probability of attention weights")
     hidden_dropout: float = _option(0.0, "dropout probability of attention values")
-    activation_dropout: float = _option(0.0, "dropout probability after the FFN's activation")
+    activation_dropout: float = _option(
+        0.0, "dropout probability after the FFN's activation", alias="--relu-dropout"
+    )
     feature_dropout: bool = _option(False, "drop whole channels, one mask for all positions")
     max_target_positions: int = _option(1024, "longest target")
     decoder_embed_path: Optional[str] = _option(None, "file of pretrained decoder embeddings")
     decoder_layerdrop: float = _option(0.0, "probability of skipping a decoder layer in training")
+    decoder_layers_to_keep: Optional[str] = _option(
+        None, "numbers of the decoder layers to keep of a larger model, from 0, like 0,2,4"
+    )
+    decoder_output_dim: Optional[int] = _option(
+        None, "width of the features that the output layer reads (default: decoder width)"
+    )
+    no_decoder_final_norm: bool = _option(False, "no norm after a pre-norm decoder's last layer")
+    no_token_positional_embeddings: bool = _option(
+        False, "no positions in the embeddings; Mega has none with or without this"
+    )
     share_decoder_input_output_embed: bool = _option(False, "share decoder input and output embeddings")
     adaptive_softmax_cutoff: Optional[str] = _option(
         None, "adaptive softmax cutoffs, comma separated (needs --criterion adaptive_loss)"
@@ -59,6 +71,9 @@ class StackOptions(FairseqDataclass):
     tie_adaptive_proj: bool = _option(False, "adaptive softmax uses the adaptive input's projections")
     checkpoint_activations: bool = _option(False, "recompute activations in backward: less memory, more time")
     offload_activations: bool = _option(False, "checkpoint activations and keep them in CPU memory")
+    quant_noise_pq: float = _option(0.0, "noise of product quantisation in training, a probability")
+    quant_noise_pq_block_size: int = _option(8, "block size of product quantisation's noise")
+    quant_noise_scalar: float = _option(0.0, "scalar quantisation and its noise in training, a probability")
     min_params_to_wrap: int = _option(
         DEFAULT_MIN_PARAMS_TO_WRAP, "smallest layer, in parameters, that FSDP shards by itself"
     )
@@ -77,6 +92,9 @@ class MegaNMTOptions(StackOptions):
     encoder_chunk_size: int = _option(-1, "encoder attention chunk C; -1 = full attention")
     encoder_normalize_before: bool = _option(False, "pre-norm in the encoder")
     encoder_layerdrop: float = _option(0.0, "probability of skipping an encoder layer in training")
+    encoder_layers_to_keep: Optional[str] = _option(
+        None, "numbers of the encoder layers to keep of a larger model, from 0, like 0,2,4"
+    )
     encoder_embed_path: Optional[str] = _option(None, "file of pretrained encoder embeddings")
     max_source_positions: int = _option(1024, "longest source")
     share_all_embeddings: bool = _option(False, "share encoder, decoder and output embeddings")
@@ -89,6 +107,10 @@ class MegaNMTOptions(StackOptions):
     decoder_layers: Optional[int] = _option(None, "number of decoder layers (default: the encoder's)")
     decoder_chunk_size: Optional[int] = _option(None, "decoder attention chunk C (default: the encoder's)")
     decoder_normalize_before: bool = _option(False, "pre-norm in the decoder")
+    no_cross_attention: bool = _option(False, "a decoder that does not look at the source")
+    alignment_layer: Optional[int] = _option(
+        None, "decoder layer, from 0, whose attention is returned and supervised (default: the last)"
+    )
 
 
 @dataclass
@@ -104,6 +126,13 @@ class MegaLMOptions(StackOptions):
     decoder_layers: int = _option(6, "number of layers")
     decoder_chunk_size: int = _option(-1, "attention chunk C; -1 = attention to the whole block")
     decoder_normalize_before: bool = _option(False, "pre-norm; same as --normalize-before")
+    character_embeddings: bool = _option(False, "embed words by convolutions over their bytes")
+    character_filters: str = _option(
+        "[(1, 64), (2, 128), (3, 192), (4, 256), (5, 256), (6, 256), (7, 256)]",
+        "widths and channels of the convolutions of character embeddings",
+    )
+    character_embedding_dim: int = _option(4, "width of a byte's embedding")
+    char_embedder_highway_layers: int = _option(2, "highway layers of character embeddings")
     max_target_positions: Optional[int] = II("task.max_target_positions")
     tokens_per_sample: int = II("task.tokens_per_sample")
 
@@ -139,6 +168,39 @@ def decoder_input_dim(cfg: Any) -> int:
     return int(value(cfg, "decoder", "embed_dim") if given is None else given)
 
 
+def decoder_output_dim(cfg: Any) -> int:
+    """Width of the features that the output layer reads; the decoder's own where it is not given."""
+    found = int(
+        value(cfg, "decoder", "embed_dim") if cfg.decoder_output_dim is None else cfg.decoder_output_dim
+    )
+    if found < 1:
+        raise ValueError(f"--decoder-output-dim must be at least 1; got {found}")
+    return found
+
+
+def keep_layers(cfg: Any, *sides: str) -> None:
+    """Set the number of layers to that of --encoder-layers-to-keep and --decoder-layers-to-keep.
+
+    fairseq picks them from the checkpoint (checkpoint_utils.prune_state_dict). Raises ValueError for a list
+    that names other layers.
+    """
+    counts = {side: _size(cfg, side, "layers") for side in sides}  # before a decoder's follows the encoder's
+    for side, layers in counts.items():
+        text = getattr(cfg, f"{side}_layers_to_keep")
+        if not text:
+            continue
+        parts = str(text).split(",")
+        if not all(part.strip().isdigit() for part in parts) or len(set(map(int, parts))) != len(parts):
+            raise ValueError(f"--{side}-layers-to-keep must be different numbers like 0,2,4; got {text!r}")
+        if max(map(int, parts)) >= layers:
+            raise ValueError(
+                f"--{side}-layers-to-keep counts from 0 and there are {layers} layers; got {text!r}"
+            )
+        counts[side] = len(parts)
+    for side, layers in counts.items():
+        setattr(cfg, f"{side}_layers", layers)
+
+
 def stack_config(cfg: Any, side: str) -> MegaConfig:
     """The MegaConfig of one side, "encoder" or "decoder". Raises ValueError for values that make no model."""
     longest = (getattr(cfg, "max_source_positions", None) or 0, cfg.max_target_positions)
@@ -159,6 +221,7 @@ def stack_config(cfg: Any, side: str) -> MegaConfig:
         normalization_type=str(cfg.normalization_type),
         weight_init=str(cfg.weight_init),
         normalize_before=bool(cfg.normalize_before or getattr(cfg, f"{side}_normalize_before", False)),
+        final_norm=side == "encoder" or not cfg.no_decoder_final_norm,
         affine_final_norm=not cfg.no_affine_final_norm,
         dropout=cfg.dropout,
         attention_dropout=cfg.attention_dropout,

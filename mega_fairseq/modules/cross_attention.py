@@ -1,5 +1,7 @@
 """Gated cross-attention from decoder positions to the encoder's output."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
-from mega_fairseq.modules.linear import build_linear, set_gate
+from mega_fairseq.modules.linear import Product, build_linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights
@@ -17,7 +19,7 @@ from mega_fairseq.state import AttentionState
 class GatedCrossAttention(nn.Module):
     """Single-head attention to the source with reset and update gates; residual and norm included."""
 
-    def __init__(self, config: MegaConfig, source_dim: int):
+    def __init__(self, config: MegaConfig, source_dim: int, dropout: Callable[..., Dropout] = Dropout):
         super().__init__()
         dim, z = config.embed_dim, config.zdim
         self.widths = [dim, dim, z]  # u, r, q
@@ -33,13 +35,13 @@ class GatedCrossAttention(nn.Module):
         self.bias = build_bias(
             config.rel_pos_bias, zdim=z, max_positions=config.cross_max_positions, flag=flag
         )
-        self.dropout = Dropout(config.dropout, config.feature_dropout)
-        self.hidden_dropout = Dropout(config.hidden_dropout, config.feature_dropout)
-        self.attention_dropout = Dropout(config.attention_dropout)
+        self.dropout = dropout(config.dropout, config.feature_dropout)
+        self.hidden_dropout = dropout(config.hidden_dropout, config.feature_dropout)
+        self.attention_dropout = dropout(config.attention_dropout)
 
     def project(self, source: Tensor) -> AttentionState:
         """Keys (B, S, Z) and values (B, S, D) of the encoder's output (B, S, source_dim): once a sentence."""
-        return AttentionState(self.k_proj(source), self.activation(self.v_proj(source)))
+        return AttentionState(Product(self.k_proj)(source), self.activation(Product(self.v_proj)(source)))
 
     def forward(
         self, x: Tensor, source: AttentionState, padding: Tensor | None = None, position: int = 0
@@ -49,7 +51,7 @@ class GatedCrossAttention(nn.Module):
         Returns (B, L, D) and the attention weights (B, L, S).
         """
         normed = self.norm(x) if self.pre_norm else x
-        u, r, query = self.q_proj(normed).split(self.widths, dim=-1)
+        u, r, query = Product(self.q_proj)(normed).split(self.widths, dim=-1)
         columns = source.key.size(1)
         if padding is None:
             forbidden, count = None, torch.tensor(columns, device=x.device)
@@ -59,6 +61,6 @@ class GatedCrossAttention(nn.Module):
         bias = self.bias(x.size(1), columns, position)
         weights = attention_weights(self.attention_fn, query, source.key, bias, forbidden, count)
         attended = self.attention_dropout(weights) @ self.hidden_dropout(source.value)
-        h = self.dropout(self.activation(self.h_proj(F.silu(r) * attended)))
+        h = self.dropout(self.activation(Product(self.h_proj)(F.silu(r) * attended)))
         out = torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
         return (out if self.pre_norm else self.norm(out)), weights

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zeroes elements with probability p; with `feature` whole channels of (B, L, D), one mask for all L.
 
-    On a CPU p is rounded to a multiple of 1 / 65536. Raises ValueError unless p lies in [0, 1].
+    apply_during_inference: drop when evaluating as well (Monte Carlo dropout). On a CPU p is rounded to a
+    multiple of 1 / 65536. Raises ValueError unless p lies in [0, 1].
     """
 
     def __init__(self, p: float, feature: bool = False):
-        super().__init__()
+        nn.Module.__init__(self)  # of a subclass of fairseq's dropout as well, whose arguments are others
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"the probability of dropout must lie in [0, 1]; got {p}")
-        self.p, self.feature = p, feature
+        self.p, self.feature, self.apply_during_inference = p, feature, False
 
     def forward(self, x: Tensor) -> Tensor:
         return self.for_pieces(x, x.size(-1))(x)
@@ -27,7 +28,7 @@ class Dropout(nn.Module):
 
         Whole channels are the same ones in each piece.
         """
-        if not self.training or self.p == 0.0:
+        if not (self.training or self.apply_during_inference) or self.p == 0.0:
             return lambda x: x
         p = self.p
         if not self.feature:

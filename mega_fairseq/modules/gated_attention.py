@@ -11,7 +11,7 @@ from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.modules.linear import build_linear, set_gate
+from mega_fairseq.modules.linear import Product, build_linear, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights, causal_mask, weighted_sum
@@ -25,7 +25,7 @@ class GatedAttention(nn.Module):
     causal: a decoder, which carries state; otherwise the EMA and the attention are bidirectional.
     """
 
-    def __init__(self, config: MegaConfig, *, causal: bool):
+    def __init__(self, config: MegaConfig, *, causal: bool, dropout: Callable[..., Dropout] = Dropout):
         super().__init__()
         dim, z = config.embed_dim, config.zdim
         self.widths = [dim, z, config.hdim, dim]  # u, z, r, c
@@ -47,9 +47,9 @@ class GatedAttention(nn.Module):
         chunked = "--decoder-chunk-size" if causal else "--encoder-chunk-size"
         flag = chunked if config.chunk_size > 0 else unchunked
         self.bias = build_bias(config.rel_pos_bias, zdim=z, max_positions=config.bias_positions, flag=flag)
-        self.dropout = Dropout(config.dropout, config.feature_dropout)
-        self.hidden_dropout = Dropout(config.hidden_dropout, config.feature_dropout)
-        self.attention_dropout = Dropout(config.attention_dropout)
+        self.dropout = dropout(config.dropout, config.feature_dropout)
+        self.hidden_dropout = dropout(config.hidden_dropout, config.feature_dropout)
+        self.attention_dropout = dropout(config.attention_dropout)
 
     def forward(
         self, x: Tensor, padding: Tensor | None = None, state: LayerState | None = None
@@ -92,7 +92,7 @@ class GatedAttention(nn.Module):
         """
         x, normed, y, padding = piece
         dtype = x.dtype
-        logits = how.call(lambda y: how.drop_averaged(F.silu(y).to(dtype)), y, then=self.mx_proj)
+        logits = how.call(lambda y: how.drop_averaged(F.silu(y).to(dtype)), y, then=Product(self.mx_proj))
         u, z, r, c = logits.split(self.widths, dim=-1)
         finished = self.chunk_size > 0 and z.size(1) % self.chunk_size == 0
         if cache is None and (finished or not how.carry):
@@ -102,13 +102,13 @@ class GatedAttention(nn.Module):
             cache = AttentionState(key, value) if cache is None else cache.append(key, value)
             attended = self._attend(query, cache.key, cache.value, None)
             cache = None if cache.key.size(1) == self.chunk_size else cache
-        h = c + how.call(lambda r, attended: F.silu(r) * attended, r, attended, then=self.h_proj)
+        h = c + how.call(lambda r, attended: F.silu(r) * attended, r, attended, then=Product(self.h_proj))
         return how.call(self._update, how, x, h, u), cache
 
     def _project(self, how: "_How", z: Tensor, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys (B, L, Z), values (B, L, H)."""
         query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
-        return query, key, how.drop_value(self.activation(self.v_proj(normed)))
+        return query, key, how.drop_value(self.activation(Product(self.v_proj)(normed)))
 
     def _attend_chunks(self, how: "_How", z: Tensor, normed: Tensor, padding: Tensor | None) -> Tensor:
         """Attention within each chunk, of a piece that is one chunk or several whole ones."""

@@ -1,11 +1,13 @@
 """One Mega layer: gated attention, cross-attention where there is a source, feed-forward."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.cross_attention import GatedCrossAttention
+from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.state import LayerState
@@ -22,11 +24,18 @@ class LayerOutput(NamedTuple):
 class MegaLayer(nn.Module):
     """source_dim: width of the encoder's output for a layer with cross-attention, else None."""
 
-    def __init__(self, config: MegaConfig, *, causal: bool, source_dim: int | None = None):
+    def __init__(
+        self,
+        config: MegaConfig,
+        *,
+        causal: bool,
+        source_dim: int | None = None,
+        dropout: Callable[..., Dropout] = Dropout,
+    ):
         super().__init__()
-        self.attention = GatedAttention(config, causal=causal)
-        self.cross_attention = GatedCrossAttention(config, source_dim) if source_dim else None
-        self.feed_forward = FeedForward(config) if config.ffn_dim else None
+        self.attention = GatedAttention(config, causal=causal, dropout=dropout)
+        self.cross_attention = GatedCrossAttention(config, source_dim, dropout) if source_dim else None
+        self.feed_forward = FeedForward(config, dropout) if config.ffn_dim else None
 
     def forward(
         self,

@@ -1,53 +1,76 @@
-"""Linear layers and gates with one of two initialisations (config.INITS)."""
+"""Linear layers: torch's own class, multiplied by oneDNN where that is faster; their initial weights."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
 from mega_fairseq.ops.linear import Packed, linear, linear_of, pack
 
 
-class Linear(nn.Linear):
-    """nn.Linear, but large float32 products are oneDNN's on a CPU (ops.linear)."""
+class Product(NamedTuple):
+    """How Mega calls a linear layer: `Product(layer)(x)`.
 
-    packed: Packed | None = None
+    The layers of a model are nn.Linear and no subclass of it, so that what looks for that class finds them.
+    A layer that is nothing but one is multiplied by ops.linear; what has taken its place (quantised, pruned),
+    or has hooks, is called as any module.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias, self._packed_weight())
+    layer: nn.Module
 
-    def make_generation_fast_(self, **unused: Any) -> None:
-        """What fairseq calls before it generates or evaluates: a large weight gets a second, packed copy."""
-        self.packed = pack(self.weight) if isinstance(self.weight, nn.Parameter) else None
+    def __call__(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        if not _is_plain(layer):
+            return layer(x)
+        return linear(x, layer.weight, layer.bias, _packed_weight(layer))
 
-    def _packed_weight(self) -> Packed | None:
-        """Dropped where the weight is another one, or is trained: some optimizers leave no trace of it."""
-        if self.packed is not None:
-            trained = torch.is_grad_enabled() and self.weight.requires_grad
-            if trained or not self.packed.is_of(self.weight):
-                self.packed = None
-        return self.packed
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the packed weight, which torch can neither copy nor save."""
-        return {name: value for name, value in self.__dict__.items() if name != "packed"}
+    def given(self, x: Tensor, *parameters: Tensor) -> Tensor:
+        """The product where `layer.parameters()` are these, in that order."""
+        if _is_plain(self.layer):
+            return linear(x, parameters[0], parameters[1] if len(parameters) > 1 else None)
+        names = (name for name, _ in self.layer.named_parameters())
+        return functional_call(self.layer, dict(zip(names, parameters, strict=True)), x)
 
     def of(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """This layer's output for function(*inputs), which the backward pass computes again.
-
-        Hooks run as always.
-        """
-        self._packed_weight()  # which training drops
-        if self._forward_hooks or self._forward_pre_hooks:
-            return checkpoint(lambda *x: self(function(*x)), *inputs, use_reentrant=False)
-        return linear_of(function, inputs, self.weight, self.bias)
+        """The product of function(*inputs), which the backward pass computes again."""
+        layer = self.layer
+        if not _is_plain(layer):
+            return checkpoint(lambda *x: layer(function(*x)), *inputs, use_reentrant=False)
+        _packed_weight(layer)  # which training drops
+        return linear_of(function, inputs, layer.weight, layer.bias)
 
 
-def build_linear(inputs: int, outputs: int, weight_init: str) -> Linear:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether calling the layer does what nn.Linear does and nothing else."""
+    hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    watched = hooks or layer._backward_pre_hooks or _has_any_global_hook()
+    return type(layer) is nn.Linear and not watched and "forward" not in vars(layer)
+
+
+def pack_linears(module: nn.Module) -> None:
+    """Give each large weight inside a second, packed copy, for who generates or evaluates."""
+    for layer in module.modules():
+        if type(layer) is nn.Linear and isinstance(layer.weight, nn.Parameter):
+            layer.packed = pack(layer.weight)  # type: ignore[assignment]
+
+
+def _packed_weight(layer: nn.Linear) -> Packed | None:
+    """Dropped where the weight is another one, or is trained: some optimizers leave no trace of it."""
+    packed: Packed | None = vars(layer).get("packed")
+    if packed is not None:
+        trained = torch.is_grad_enabled() and layer.weight.requires_grad
+        if trained or not packed.is_of(layer.weight):
+            packed = layer.packed = None  # type: ignore[assignment]
+    return packed
+
+
+def build_linear(inputs: int, outputs: int, weight_init: str) -> nn.Linear:
     """A linear layer with biases 0 and weights N(0, 0.02), or Xavier's with `open-gates`."""
-    layer = Linear(inputs, outputs)
+    layer = nn.Linear(inputs, outputs)
     if weight_init == "paper":
         nn.init.normal_(layer.weight, std=0.02)
     else:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mega_fairseq.config import MegaConfig
+from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.layer import MegaLayer
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.state import LayerState
@@ -23,8 +24,8 @@ class StackOutput(NamedTuple):
 class MegaStack(nn.Module):
     """The layers, then a norm iff pre-norm.
 
-    wrap: applied to each new layer (activation checkpointing, sharding); container: holds the layers, for
-    instance a list that drops some of them at random in training.
+    dropout: makes a dropout of p and feature; wrap: applied to each new layer (activation checkpointing,
+    sharding); container: holds the layers, for instance a list that drops some of them in training.
     """
 
     def __init__(
@@ -33,15 +34,19 @@ class MegaStack(nn.Module):
         *,
         causal: bool,
         source_dim: int | None = None,
+        dropout: Callable[..., Dropout] = Dropout,
         wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
         container: Callable[[Iterable[nn.Module]], nn.ModuleList] = nn.ModuleList,
     ):
         super().__init__()
         self.layers = container(
-            [wrap(MegaLayer(config, causal=causal, source_dim=source_dim)) for _ in range(config.layers)]
+            [
+                wrap(MegaLayer(config, causal=causal, source_dim=source_dim, dropout=dropout))
+                for _ in range(config.layers)
+            ]
         )
         self.final_norm = None
-        if config.normalize_before:
+        if config.normalize_before and config.final_norm:
             self.final_norm = build_norm(
                 config.normalization_type, config.embed_dim, affine=config.affine_final_norm
             )
@@ -71,4 +76,9 @@ class MegaStack(nn.Module):
             x = self.final_norm(x)
         if padding is not None:
             x = x.masked_fill(padding.unsqueeze(-1), 0.0)
-        return StackOutput(x, new_states, weights[alignment_layer] if weights else None, hiddens)
+        return StackOutput(x, new_states, _of_layer(alignment_layer, weights), hiddens)
+
+
+def _of_layer(layer: int, weights: list[Tensor | None]) -> Tensor | None:
+    """The layer's, or the last one's where layers were dropped in training."""
+    return weights[min(layer, len(weights) - 1)] if weights else None

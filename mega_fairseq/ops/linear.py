@@ -28,6 +28,14 @@ class Packed(NamedTuple):
         same = weight.data_ptr() == self.source.data_ptr() and weight.dtype == self.source.dtype
         return same and not weight.is_inference() and weight._version == self.version
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied and saved as None: torch can do neither with the packed numbers."""
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    return None
+
 
 def pack(weight: Tensor) -> Packed | None:
     """Spares `linear` from reordering weight (O, I) at each call; None where it would not use it."""

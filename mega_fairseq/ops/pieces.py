@@ -26,7 +26,7 @@ def plain(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
 
 def recomputed(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
     """The same, but the backward pass computes function again, and nothing of then that can be avoided."""
-    if hasattr(then, "of"):  # modules.linear.Linear
+    if hasattr(then, "of"):  # modules.linear.Product
         return then.of(function, *inputs)
     return checkpoint(lambda *x: plain(function, *x, then=then), *inputs, use_reentrant=False)
 

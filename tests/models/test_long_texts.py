@@ -126,13 +126,14 @@ def test_prompts_with_other_signs_inside(special):
         assert [h["tokens"].tolist() for h in mine] == [h["tokens"].tolist() for h in reference]
 
 
-def test_outputs_of_layers_are_kept_on_request_only():
+def test_outputs_of_layers_in_segments_are_those_of_one_pass():
     model = make({})
-    assert model(text(5))[1]["inner_states"] == []
-    model.decoder.segment = 8
     with torch.no_grad():
-        inner = model(text(21), return_all_hiddens=True)[1]["inner_states"]
-    assert [tuple(h.shape) for h in inner] == [(21, 2, 12)] * 3
+        whole = model(text(21))[1]["inner_states"]
+        model.decoder.segment = 8
+        parts = model(text(21))[1]["inner_states"]
+    assert [tuple(h.shape) for h in parts] == [(21, 2, 12)] * 3
+    torch.testing.assert_close(parts, whole)
 
 
 @pytest.mark.parametrize("chunk", [-1, 8])

@@ -10,8 +10,8 @@ from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.norm import build_norm
-from mega_fairseq.ops.chunking import rotation
 from mega_fairseq.ops.ema import ema_coefficients
+from mega_fairseq.ops.padding import Turn
 from mega_fairseq.state import AttentionState, LayerState
 
 EMA = cases("ema")
@@ -123,9 +123,8 @@ def test_cross_attention(name):
     mask = case["inputs"].get("key_padding_mask")
     if name.endswith("left"):  # ours counts real positions only: equal to the unpadded source, row by row
         leading = mask.sum(1)
-        columns = rotation(leading, key.size(1))
-        aligned = key.gather(1, columns.unsqueeze(-1).expand_as(key))
-        out, _ = module(x, module.project(aligned), mask.gather(1, columns))
+        turn = Turn.of(mask)
+        out, _ = module(x, module.project(turn.apply(key)), turn.apply(mask))
         for row, pads in enumerate(leading.tolist()):
             alone, _ = module(x[row : row + 1], module.project(key[row : row + 1, pads:]))
             close(out[row : row + 1], alone, what=name)

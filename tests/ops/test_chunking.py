@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from reference.attention import naive_attention
 
 from mega_fairseq.ops.attention import PARTS, attention_weights, causal_mask, weighted_sum
-from mega_fairseq.ops.chunking import merge, right_align, rotation, split
+from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
 FUNCTIONS = ("softmax", "relu2", "laplace")
-Z, CHUNK, PAD = 4, 4, 1
+Z, CHUNK = 4, 4
 LENGTHS = [1, CHUNK - 1, CHUNK, CHUNK + 1, 7, 13]
 EXACT = {"atol": 1e-12, "rtol": 1e-10}  # float64 against float64
 
@@ -134,38 +134,6 @@ def test_weighted_sum_of_a_lone_query(columns, shape):
         *(torch.autograd.grad(y, [weights, value], cotangent) for y in (found, expected)), strict=True
     ):
         torch.testing.assert_close(mine, other, atol=1e-12, rtol=1e-12)
-
-
-ROWS = st.tuples(st.integers(0, 3), st.lists(st.integers(2, 9), max_size=6))
-
-
-@given(rows=st.lists(ROWS, min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
-def test_right_align(rows):
-    longest = max(1, *(leading + len(row) for leading, row in rows))
-    batch = [[PAD] * leading + row + [PAD] * (longest - leading - len(row)) for leading, row in rows]
-    tokens = torch.tensor(batch)
-    aligned, moved = right_align(tokens, PAD)
-    for found, (_, row) in zip(aligned.tolist(), rows, strict=True):
-        assert found == row + [PAD] * (longest - len(row))  # tokens in order, then pads
-    expected = [leading if row else 0 for leading, row in rows]
-    if moved is None:
-        assert not any(expected)
-        assert aligned.equal(tokens)
-        return
-    assert moved.tolist() == expected
-    assert aligned.gather(1, rotation(-moved, longest)).equal(tokens)
-
-
-@given(shifts=st.lists(st.integers(-15, 15), min_size=1, max_size=4), length=st.integers(1, 12))
-@settings(max_examples=50, deadline=None)
-def test_rotation_equals_roll_and_has_an_inverse(shifts, length):
-    x = torch.arange(length).expand(len(shifts), -1)
-    shift = torch.tensor(shifts)
-    rotated = x.gather(1, rotation(shift, length))
-    for row, by in zip(rotated, shifts, strict=True):
-        assert row.equal(torch.arange(length).roll(-by))
-    assert rotated.gather(1, rotation(-shift, length)).equal(x)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

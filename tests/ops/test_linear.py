@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.layer import MegaLayer
-from mega_fairseq.modules.linear import Linear
+from mega_fairseq.modules.linear import Product, pack_linears
 from mega_fairseq.ops import linear as module
 from mega_fairseq.ops.linear import linear, linear_of
 
@@ -147,14 +147,10 @@ def test_linear_of_draws_the_same_numbers_again():
 
 @torch.no_grad()
 def test_nothing_is_kept_without_gradients(calls):
-    layer = Linear(INPUTS, OUTPUTS)
+    layer = torch.nn.Linear(INPUTS, OUTPUTS)
     x = torch.randn(3, INPUTS)
-    torch.testing.assert_close(layer.of(torch.sin, x), F.linear(x.sin(), layer.weight, layer.bias))
-    assert not layer(x).requires_grad and len(calls) == 2
-
-
-def test_layer_has_the_parameters_of_torch_s():
-    assert list(Linear(INPUTS, OUTPUTS).state_dict()) == list(torch.nn.Linear(INPUTS, OUTPUTS).state_dict())
+    torch.testing.assert_close(Product(layer).of(torch.sin, x), F.linear(x.sin(), layer.weight, layer.bias))
+    assert not Product(layer)(x).requires_grad and len(calls) == 2
 
 
 @torch.no_grad()
@@ -203,14 +199,14 @@ def test_hooks_and_pruning_reach_long_sequences(width):
 
 
 def prepared():
-    layer = Linear(INPUTS, OUTPUTS)
-    layer.make_generation_fast_(beamable_mm_beam_size=5)
+    layer = torch.nn.Linear(INPUTS, OUTPUTS)
+    pack_linears(layer)
     return layer
 
 
 def equals_torch_s(layer, x):
     torch.testing.assert_close(
-        layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5, check_dtype=True
+        Product(layer)(x), F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5, check_dtype=True
     )
 
 
@@ -223,12 +219,12 @@ def test_packed(shape, calls):
 
 def test_a_gradient_is_taken_from_the_weight_itself(calls):
     layer, x = prepared(), torch.randn(3, INPUTS)
-    layer(x).sum().backward()
+    Product(layer)(x).sum().backward()
     assert "packed" not in calls and layer.weight.grad is not None
 
 
 def load(layer):
-    layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict())
+    layer.load_state_dict(torch.nn.Linear(INPUTS, OUTPUTS).state_dict())
 
 
 def write(layer):
@@ -243,12 +239,12 @@ def exchange(layer):
 
 def assign(layer):
     layer.to("meta")
-    layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
+    layer.load_state_dict(torch.nn.Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
 
 
 def assign_inferred(layer):
     with torch.inference_mode():
-        layer.load_state_dict(Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
+        layer.load_state_dict(torch.nn.Linear(INPUTS, OUTPUTS).state_dict(), assign=True)
 
 
 def round_and_back(layer):
@@ -258,14 +254,14 @@ def round_and_back(layer):
 def train(optimizer, **options):
     def change(layer):
         steps = optimizer(layer.parameters(), lr=0.5, **options)
-        layer(torch.randn(3, INPUTS)).sum().backward()
+        Product(layer)(torch.randn(3, INPUTS)).sum().backward()
         steps.step()
 
     return change
 
 
 def train_through_data(layer):  # as fairseq's Adam
-    layer(torch.randn(3, INPUTS)).sum().backward()
+    Product(layer)(torch.randn(3, INPUTS)).sum().backward()
     layer.weight.data.add_(layer.weight.grad)
 
 
@@ -285,12 +281,12 @@ def test_a_weight_that_changed_is_not_multiplied_by_as_it_was(change, calls):
 
 @torch.no_grad()
 def test_a_prepared_layer_is_copied_and_saved_as_any(tmp_path):
-    layer, other, x = prepared(), Linear(INPUTS, OUTPUTS), torch.randn(3, INPUTS)
+    layer, other, x = prepared(), torch.nn.Linear(INPUTS, OUTPUTS), torch.randn(3, INPUTS)
     torch.save(layer, tmp_path / "whole.pt")  # torch refuses to save a packed tensor
     torch.save(layer.state_dict(), tmp_path / "layer.pt")
     other.load_state_dict(torch.load(tmp_path / "layer.pt", weights_only=True))
     for same in (copy.deepcopy(layer), other):
-        torch.testing.assert_close(same(x), layer(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(Product(same)(x), layer(x), atol=1e-5, rtol=1e-5)
     assert list(layer.state_dict()) == ["weight", "bias"]
 
 
@@ -303,8 +299,8 @@ def test_weights_made_in_inference_mode_are_not_packed(calls):
 
 @torch.no_grad()
 def test_weights_that_are_made_from_others_are_not_packed(calls):
-    layer = Linear(INPUTS, OUTPUTS)
+    layer = torch.nn.Linear(INPUTS, OUTPUTS)
     torch.nn.utils.parametrizations.weight_norm(layer)
-    layer.make_generation_fast_()
+    pack_linears(layer)
     equals_torch_s(layer, torch.randn(3, INPUTS))
     assert "packed" not in calls

@@ -37,12 +37,13 @@ def sentences_of(layout, seed):
 @given(config=configs, seed=seeds, layout=batches, behind=extra)
 def test_encoder(config, seed, layout, behind):
     encoder, sentences = nmt(config, seed).encoder, sentences_of(layout, seed)
-    tokens, _ = padded(sentences, layout, behind)
-    found = encoder(tokens)["encoder_out"][0].transpose(0, 1)
-    for row, sentence in zip(found, sentences, strict=True):
+    tokens, places = padded(sentences, layout, behind)
+    batch = encoder(tokens)
+    found, outside = batch["encoder_out"][0].transpose(0, 1), batch["encoder_padding_mask"][0]
+    for row, pads, place, sentence in zip(found, outside, places, sentences, strict=True):
         alone = encoder(sentence.unsqueeze(0))["encoder_out"][0][:, 0]
-        close(row[: len(sentence)], alone)
-        assert not row[len(sentence) :].any()
+        close(row[place], alone)
+        assert not row[pads].any() and pads.sum() == len(pads) - len(sentence)
 
 
 @given(config=configs, seed=seeds, layout=batches, behind=extra)

@@ -8,8 +8,9 @@ from torch.autograd import gradcheck
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.ops.attention import attention_weights, causal_mask
-from mega_fairseq.ops.chunking import merge, rotation, split
+from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.ema import Coefficients, decay_powers, ema_coefficients
+from mega_fairseq.ops.padding import Turn
 from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.ops.toeplitz import toeplitz
 
@@ -61,9 +62,10 @@ def test_split_and_merge(batch, length, size, seed):
 
 
 @given(batch=st.integers(1, 3), length=small, seed=seeds, data=st.data())
-def test_rotation(batch, length, seed, data):
-    shift = torch.tensor(data.draw(st.lists(st.integers(-6, 6), min_size=batch, max_size=batch)))
-    assert gradcheck(lambda x: x.gather(1, rotation(shift, length)), leaf(batch, length, seed=seed))
+def test_turn(batch, length, seed, data):
+    turn = Turn(torch.tensor(data.draw(st.lists(st.integers(0, 6), min_size=batch, max_size=batch))))
+    for leaves in (leaf(batch, length, seed=seed), leaf(batch, length, 2, seed=seed)):
+        assert gradcheck(turn.apply, leaves) and gradcheck(turn.undo, leaves)
 
 
 @given(dim=st.integers(1, 3), n=st.integers(1, 3), length=st.integers(1, 8), block=st.booleans(), seed=seeds)
