@@ -15,6 +15,7 @@ from mega_fairseq.compat import (  # noqa: F401
     bad_options,
     checkpoints,
     data,
+    fully_sharded,
     generation,
     long_texts,
     plugin,

@@ -142,7 +142,7 @@ def broken(kind):
     elif kind == "foreign":
         model["encoder.layers.0.self_attn.k_proj.weight"] = torch.zeros(2, 2)
     elif kind == "activation":
-        checkpoint["args"].activation_fn = "gelu_accurate"
+        checkpoint["args"].activation_fn = "swish"
     elif kind == "payload":
         checkpoint["args"].data = Payload()
     elif kind == "list":
@@ -157,7 +157,7 @@ REFUSED = {
     "shape": "encoder.stack.layers.0.attention.kappa is of shape (2, 9), by its args of shape (2, 8)",
     "absent": "decoder.stack.layers.1.feed_forward.fc1.bias is absent",
     "foreign": "encoder.layers.0.self_attn.k_proj.weight",
-    "activation": "gelu_accurate",
+    "activation": "swish",
     "payload": "print",
     "list": "it holds a list",
 }

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,73 @@ def test_a_training_goes_on_with_another_number_of_processes(run, trained, tmp_p
         printed = train(run, data, model, tmp_path, processes=processes, updates=updates)
     assert re.search(r"Loaded checkpoint .* @ 17 updates", printed)
     same_training(trained[model] / "one", tmp_path)
+
+
+SHARDED = ["--ddp-backend", "fully_sharded", "--min-params-to-wrap", "1"]
+# Clipping sums a norm in another order; Adam makes whole steps of a gradient that is zero but for rounding.
+EXACT = {"adam": ["--clip-norm", "0"], "clipped": ["--optimizer", "sgd", "--lr", "0.1"]}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("optimizer", EXACT)
+def test_a_sharded_training_is_that_of_one_process(run, trained, tmp_path, model, optimizer):
+    """It is saved whole and goes on, sharded or by one process."""
+    data, options = trained[model] / "bin", EXACT[optimizer]
+    train(run, data, model, tmp_path / "one", *options)
+    train(run, data, model, tmp_path / "two", *SHARDED, *options, processes=2, updates=17)
+    shutil.copytree(tmp_path / "two", tmp_path / "back")
+    printed = train(run, data, model, tmp_path / "two", *SHARDED, *options, processes=2)
+    assert re.search(r"Loaded checkpoint .* @ 17 updates", printed)
+    printed = train(run, data, model, tmp_path / "back", *options)
+    assert re.search(r"Loaded checkpoint .* @ 17 updates", printed)
+    for folder in ("two", "back"):
+        same_training(tmp_path / "one", tmp_path / folder)
+
+
+SHARDED_WAYS = {
+    "fp16": ["--fp16"],
+    "memory-efficient-fp16": ["--fp16", "--memory-efficient-fp16"],
+    "fp32-reduce-scatter": ["--fp16", "--fp32-reduce-scatter"],
+    "no-reshard-after-forward": ["--no-reshard-after-forward"],
+    "checkpoint-activations": ["--checkpoint-activations", "--update-freq", "2"],
+}
+
+
+@pytest.mark.parametrize("way", SHARDED_WAYS)
+def test_sharded_trainings_learn(run, trained, tmp_path, way):
+    data = trained["mega_nmt"] / "bin"
+    printed = train(
+        run, data, "mega_nmt", tmp_path, *SHARDED, *SHARDED_WAYS[way], processes=2, updates=UPDATES
+    )
+    losses = [float(loss) for loss in re.findall(r'train_inner .*?"loss": "([\d.]+)"', printed)]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_a_sharded_training_of_one_process_is_a_plain_one(run, trained, tmp_path):
+    printed = train(run, trained["mega_lm"] / "bin", "mega_lm", tmp_path, *SHARDED)
+    assert "has nothing to share out" in printed
+    same_training(trained["mega_lm"] / "one", tmp_path)
+
+
+SHARDED_REFUSALS = {
+    "--use-sharded-state": [],
+    "--cpu-offload": [],
+    "--amp": [],
+    "--store-ema": [],
+    "--eval-bleu": ["--eval-bleu-args", "{}"],
+    "--encoder-layerdrop": ["0.1"],
+    "--bf16": [],
+}
+
+
+@pytest.mark.parametrize("flag", SHARDED_REFUSALS)
+def test_what_a_sharded_training_cannot_is_refused(run, trained, tmp_path, flag):
+    """On one machine's two processes, both of which end."""
+    options = [*SHARDED, flag, *SHARDED_REFUSALS[flag]]
+    start = [*LAUNCHED, "fairseq-train", trained["mega_nmt"] / "bin", *MODELS["mega_nmt"], *COMMON]
+    printed = run(*start, "--max-update", "1", "--save-dir", tmp_path, *options, status=1)
+    assert re.search(rf"ValueError: .*{flag} .*", printed)
+    assert not list(tmp_path.glob("*.pt"))
 
 
 def test_shards_translate_every_sentence_once(run, trained):
