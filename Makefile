@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
-.PHONY: setup quickstart quickstart-lm test bench bench-quick lint format
+.PHONY: setup quickstart quickstart-lm test test-slow test-shared bench bench-quick lint format
 
 setup: $(STAMP)
 
@@ -34,9 +34,18 @@ quickstart-lm: setup
 	$(BIN)/python examples/quickstart/lm.py $(ARGS)
 
 # One thread a worker: two workers with two threads each would fight over the cores.
-test: export OMP_NUM_THREADS ?= 1
+test test-slow test-shared: export OMP_NUM_THREADS ?= 1
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+
 test: setup
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: setup
+	$(PYTEST) -m slow $(ARGS)
+
+# What computes with the data that MEGA_SHARED names (tests/outside.py).
+test-shared: setup
+	$(PYTEST) $(shell grep -lE 'from (goldens|outside) import' -r tests --include='test_*.py') $(ARGS)
 
 # All speed targets against their baselines; leave the machine alone meanwhile.
 bench: setup

@@ -1,18 +1,19 @@
-"""Reference tensors: all of ../shared/goldens where it is present, else the subset in tests/golden."""
+"""Reference tensors: all of them where MEGA_SHARED names the folder, else the part in tests/golden."""
 
 import gzip
 from pathlib import Path
 
 import torch
+from outside import outside
 
 HERE = Path(__file__).parent
-SHARED = HERE.parent.parent / "shared" / "goldens"
+GOLDENS = outside("goldens")
 
 
 def cases(name: str) -> dict:
     """The cases of one golden file: name -> {config, state_dict, inputs, outputs}."""
-    if SHARED.exists():
-        return torch.load(SHARED / f"{name}.pt", weights_only=True)
+    if GOLDENS is not None:
+        return torch.load(GOLDENS / f"{name}.pt", weights_only=True)
     with gzip.open(HERE / "golden" / f"{name}.pt.gz") as file:
         return torch.load(file, weights_only=True)
 

@@ -1,6 +1,6 @@
 """Multi30k English-German: Mega beside fairseq's transformer at equal parameters, data, batches and updates.
 
-    python benchmarks/multi30k/run.py ../shared/data/multi30k
+    python benchmarks/multi30k/run.py "$MEGA_SHARED/data/multi30k"
 
 goes through these stages and skips what is done already: joint sentencepieces, binary data, a learning rate
 for each model (equal effort: the same rates, updates and seed; the lowest validation perplexity wins),

@@ -1,6 +1,6 @@
 """nanoGPT's small CPU recipe on Shakespeare: a transformer and mega_lm of no more parameters, side by side.
 
-    python benchmarks/shakespeare/run.py ../shared/data/shakespeare/input.txt.gz
+    python benchmarks/shakespeare/run.py "$MEGA_SHARED/data/shakespeare/input.txt.gz"
 
 Every model sees 1,536,000 characters. The loss is fairseq-eval-lm's on the last tenth of the text, all of it,
 in blocks as long as in training. Writes results.json beside this file.

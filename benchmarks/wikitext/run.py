@@ -1,6 +1,6 @@
 """WikiText's recipe at a size for two CPU cores: train on its validation text, evaluate on its test text.
 
-    python benchmarks/wikitext/run.py ../shared/data/wikitext
+    python benchmarks/wikitext/run.py "$MEGA_SHARED/data/wikitext"
 
 takes valid.txt.gz and test.txt.gz from that folder, holds the last tenth of the first back to validate, and
 goes through examples/wikitext103 (prepare from a mirror, train.sh, evaluate.sh). Writes results.json.

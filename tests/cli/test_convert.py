@@ -12,21 +12,21 @@ import pytest
 import torch
 from fairseq.data import Dictionary
 from forked import Commands
-from goldens import SHARED, cases, close
+from goldens import cases, close
+from outside import needs, outside
 
 import mega_fairseq
 from mega_fairseq.models import MegaLM, MegaNMT
 from mega_fairseq.models.interop import from_reference, to_reference
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINTS = SHARED / "checkpoints"
-WIKITEXT = SHARED.parent / "data" / "wikitext" / "valid.txt.gz"
+CHECKPOINTS = outside("goldens/checkpoints")
+WIKITEXT = outside("data/wikitext/valid.txt.gz")
 USER_DIR = ["--user-dir", mega_fairseq.__path__[0]]
 MODELS = {
     **{f"nmt {name}": case for name, case in cases("mt_model").items()},
     **{f"lm {name}": case for name, case in cases("lm_model").items()},
 }
-needs_shared = pytest.mark.skipif(not CHECKPOINTS.exists(), reason="../shared/goldens/checkpoints is absent")
 
 
 def convert(*arguments):
@@ -212,7 +212,7 @@ def hypotheses(text):
     return found
 
 
-@needs_shared
+@needs("goldens/checkpoints")
 @pytest.mark.parametrize(
     ("output", "options"),
     [
@@ -237,8 +237,8 @@ def test_the_released_translation_model(output, options, commands, tmp_path):
         assert max(abs(a - b) for a, b in pairs) <= 2e-4  # of base-2 logarithms in four digits
 
 
-@needs_shared
-@pytest.mark.skipif(not WIKITEXT.exists(), reason="../shared/data/wikitext is absent")
+@needs("goldens/checkpoints")
+@needs("data/wikitext/valid.txt.gz")
 def test_the_released_language_model(commands, tmp_path):
     assert convert(CHECKPOINTS / "reference_lm_tiny.pt", tmp_path / "ours.pt").returncode == 0
     lines = gzip.decompress(WIKITEXT.read_bytes()).decode().split("\n")

@@ -17,6 +17,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from outside import needs
 
 import mega_fairseq  # noqa: F401  (registers the models)
 
@@ -59,10 +60,8 @@ def mirror(tmp_path):
     return tmp_path / "mirror", archives
 
 
-@pytest.mark.parametrize("data", ["built-in", "shared"])
+@pytest.mark.parametrize("data", ["built-in", pytest.param("shared", marks=needs("data/wmt16-sample"))])
 def test_prepare_train_evaluate(data, tmp_path):
-    if data == "shared" and not mirrors.SAMPLE.is_dir():
-        pytest.skip(f"{mirrors.SAMPLE} is not here")
     pairs = (mirrors.built_in if data == "built-in" else mirrors.shared)(PAIRS)
     mirrors.write(tmp_path / "mirror", mirrors.members(pairs))
     direction, kind, size = (

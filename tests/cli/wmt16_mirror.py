@@ -7,9 +7,10 @@ import io
 import random
 import tarfile
 from itertools import product
-from pathlib import Path
 
-SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "wmt16-sample"
+from outside import outside
+
+SAMPLE = outside("data/wmt16-sample")
 CORPORA = {
     "training-parallel-europarl-v7.tgz": "training/europarl-v7.de-en",
     "training-parallel-commoncrawl.tgz": "commoncrawl.de-en",

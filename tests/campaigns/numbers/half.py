@@ -1,6 +1,6 @@
 """Short trainings of mega_nmt_tiny and mega_lm_tiny in half precision on the CPU, held against float32.
 
-    OMP_NUM_THREADS=1 nice -n 10 .venv/bin/python tests/campaigns/numbers/half.py ../shared/data
+    OMP_NUM_THREADS=1 nice -n 10 .venv/bin/python tests/campaigns/numbers/half.py "$MEGA_SHARED/data"
 
 300 updates each: translation on the first 4,000 pairs of Multi30k (2,000 pieces), characters of Shakespeare.
 Every checkpoint is then scored in float32 on held-out text. fairseq's --amp asks for CUDA's autocast, which
