@@ -1,20 +1,9 @@
 """Mega for fairseq. Importing the package repairs fairseq (see compat) and registers the models."""
 
 import logging
-import os
 import sys
 
 __version__ = "0.1.0"
-
-# libgomp reads these when torch loads it. Threads that spin for long slow each other down on shared cores;
-# threads that sleep at once are slower still on idle ones (benchmarks/threads.py): they spin for a moment.
-# The user's own values win, and so does a torch that is already loaded.
-if "torch" not in sys.modules:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# torch reads this as it makes its first tensor. Large tensors have pages of 2 MB then, of which the kernel
-# maps and zeroes fewer than of its usual 4 kB (benchmarks/README.md).
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _INSTALL = {
     (3, 13): "pip install torch numpy cython setuptools wheel && "
@@ -48,11 +37,15 @@ _package = sys.modules.setdefault("mega_fairseq", _this)
 sys.modules[__name__] = _package
 
 if _package is _this:
+    from mega_fairseq import environment, switches
+
+    for _setting in (environment.spin_for_a_moment, environment.use_large_pages):  # before torch is loaded
+        if switches.is_on(_setting.__name__):
+            _setting()
     _require_fairseq()
 
-    from mega_fairseq import allocator, compat
+    from mega_fairseq import compat
 
-    allocator.keep_small_tensors()
     compat.apply()
 
     from mega_fairseq import criterions, models, tasks  # noqa: F401

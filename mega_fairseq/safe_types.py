@@ -45,12 +45,13 @@ def _numpy_types() -> list[Any]:
     return [np.ndarray, np.dtype, *dtypes, *constructors]
 
 
-def allow() -> None:
-    """Let `torch.load(weights_only=True)`, the default since torch 2.6, read what fairseq writes.
+def allow_what_fairseq_writes() -> None:
+    """`torch.load(weights_only=True)`, the default since torch 2.6, refuses what fairseq writes.
 
     checkpoint_utils.py and distributed/utils.py: training arguments (Namespace), the NumPy numbers that
     --eval-bleu leaves in the metrics, OmegaConf trees (with an empty defaultdict), and on data-parallel
-    resume the placeholders of the tensors that are sent apart. None of these runs code when it is built.
+    resume the placeholders of the tensors that are sent apart. These are let through; none of them runs code
+    when it is built.
     """
     torch.serialization.add_safe_globals(
         [

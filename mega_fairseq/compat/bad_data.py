@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fairseq import binarizer, options
-from fairseq.data import Dictionary, data_utils, dictionary, indexed_dataset
+from fairseq import file_chunker_utils, options
+from fairseq.data import Dictionary, data_utils, indexed_dataset
 from fairseq.file_chunker_utils import Chunker, ChunkLineIterator
+from fairseq.file_io import PathManager
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 
 from mega_fairseq.compat import bad_options
+from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
 MAGIC = b"MMIDIDX\x00\x00"  # of an index that fairseq-preprocess writes
@@ -24,7 +26,7 @@ AGAIN = "run fairseq-preprocess again"
 @repairs(data_utils, "infer_language_pair")
 def name_the_data_folder(original, path):
     """data/data_utils.py lists a folder that may be absent, and may find no languages in it."""
-    if not os.path.isdir(path):
+    if not PathManager.isdir(path):
         raise FileNotFoundError(f"there is no data folder {path}; pass the --destdir of fairseq-preprocess")
     source, target = original(path)
     if source is None:
@@ -47,7 +49,8 @@ def name_the_dictionary(original, cls, f, *args, **kwargs):
         ) from error
     except Exception as error:
         reason = " ".join(str(error).split()).partition(". ")[0][:120]
-        raise _no_dictionary(f, repr(reason)[1:-1]) from error
+        kind = RuntimeError if isinstance(error, RuntimeError) else ValueError  # a word that is there twice
+        raise _no_dictionary(f, repr(reason)[1:-1], kind) from error
     words = range(found.nspecial, len(found)) if hasattr(found, "nspecial") else range(len(found))
     if not words:
         raise _no_dictionary(f, "it has no words")
@@ -57,8 +60,8 @@ def name_the_dictionary(original, cls, f, *args, **kwargs):
     return found
 
 
-def _no_dictionary(file, reason) -> ValueError:
-    return ValueError(
+def _no_dictionary(file, reason, kind=ValueError) -> Exception:
+    return kind(
         f"cannot use the dictionary {file}: {reason}; each line must be a word, a space and its count in "
         "UTF-8, as fairseq-preprocess writes them"
     )
@@ -75,7 +78,8 @@ def check_indexed_data(original, path, dictionary=None, dataset_impl=None, *args
                 f"{file} has no sentences; give text to --trainpref, --validpref and --testpref of "
                 "fairseq-preprocess, and train without validation data with --disable-validation"
             )
-    if str(dataset_impl or "mmap") == "mmap" and indexed_dataset.dataset_exists(path, "mmap"):
+    mapped = str(dataset_impl or "mmap") == "mmap"
+    if mapped and os.path.isfile(f"{path}.idx") and os.path.isfile(f"{path}.bin"):
         _check_index(f"{path}.idx", f"{path}.bin", dictionary)
     return original(path, dictionary, dataset_impl, *args, **kwargs)
 
@@ -115,7 +119,7 @@ def _check_index(index: str, data: str, words) -> None:
 @repairs(LanguageModelingTask, "load_dataset")
 def name_the_split(original, self, split, *args, **kwargs):
     """tasks/translation.py and language_modeling.py name neither the option nor the remedy."""
-    folder = (self.cfg or self.args).data
+    folder = option(self, "cfg.data") or option(self, "args.data", "")
     try:
         return original(self, split, *args, **kwargs)
     except FileNotFoundError as error:
@@ -144,8 +148,7 @@ def end_lines_at_line_feeds(original, self):
     return ChunkLineIterator(self.fd, self.start_offset, self.end_offset)
 
 
-@repairs(binarizer, "find_offsets")
-@repairs(dictionary, "find_offsets")
+@repairs(file_chunker_utils, "find_offsets")
 def begin_chunks_at_lines(original, filename, num_chunks):
     """file_chunker_utils.py begins a worker's chunk behind a carriage return."""
     size, offsets = os.path.getsize(filename), [0]
@@ -177,9 +180,9 @@ def _check_preprocessing(given, refuse: Callable[[str], None]) -> None:
     for name, fault in bad_options.faults(vars(given)):
         refuse(f"argument --{name}: {fault}")
     languages = [given.source_lang] if given.only_source else [given.source_lang, given.target_lang]
-    if not given.only_source and (None in languages or languages[0] == languages[1]):
+    if not given.only_source and None in languages:
         refuse(
-            "--source-lang and --target-lang must be given and differ, or --only-source for one text; got "
+            "--source-lang and --target-lang must be given, or --only-source for one text; got "
             f"{languages[0]} and {languages[1]}"
         )
     for flag in ("trainpref", "validpref", "testpref"):

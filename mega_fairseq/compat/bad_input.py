@@ -6,6 +6,7 @@ import fileinput
 import os
 import re
 import sys
+import types
 
 import numpy as np
 from fairseq import models, options, tasks
@@ -14,6 +15,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.tasks.translation import TranslationTask
 from fairseq.trainer import Trainer
 
+from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
 
@@ -47,11 +49,11 @@ def name_an_unknown_architecture(original, cfg, *args, **kwargs):
 @repairs(TranslationTask, "setup_task")
 def obey_one_language(original, cls, cfg, **kwargs):
     """tasks/translation.py overwrites a --source-lang that comes without --target-lang."""
-    given = cfg.source_lang, cfg.target_lang
+    sides = ("source", "target")
+    given = [option(cfg, f"{side}_lang") for side in sides]
     task = original(cls, cfg, **kwargs)
-    for flag, wanted, found in zip(
-        ("source", "target"), given, (cfg.source_lang, cfg.target_lang), strict=True
-    ):
+    for flag, wanted in zip(sides, given, strict=True):
+        found = option(cfg, f"{flag}_lang")
         if wanted not in (None, found):
             raise ValueError(
                 f"--{flag}-lang {wanted} is not the {flag} language of {cfg.data}, which is {found}; "
@@ -92,23 +94,25 @@ def _too_long(dataset, index, max_positions):
 @repairs(Trainer, "get_train_iterator")
 def measure_validation_data_first(original, self, *args, **kwargs):
     """trainer.py meets a validation sentence that is too long after the first epoch, which is then lost."""
-    given = list(self.task.datasets)
+    given = list(option(self, "task.datasets", {}, dict))
     try:
         batches = original(self, *args, **kwargs)
     except Exception as error:
         if "dataset is empty" not in str(error):
             raise
         raise ValueError(
-            f"no sentence of {self.cfg.dataset.train_subset} fits --max-tokens {self.cfg.dataset.max_tokens} "
-            "and the model; raise --max-tokens, or --max-source-positions and --max-target-positions"
+            f"no sentence of {option(self.cfg, 'dataset.train_subset')} fits --max-tokens "
+            f"{option(self.cfg, 'dataset.max_tokens')} and the model; raise --max-tokens, or "
+            "--max-source-positions and --max-target-positions"
         ) from error
-    for subset, dataset in self.task.datasets.items():
+    for subset, dataset in option(self, "task.datasets", {}, dict).items():
         if isinstance(dataset, LanguagePairDataset) and dataset.tgt is None:
+            language = option(self.task, "cfg.target_lang", "target", str)
             raise FileNotFoundError(
-                f"the split {subset!r} in {self.cfg.task.data} has no {self.task.cfg.target_lang} side; give "
+                f"the split {subset!r} in {option(self.cfg, 'task.data')} has no {language} side; give "
                 "fairseq-preprocess both texts"
             )
-    if self.cfg.dataset.train_subset not in given:
+    if option(self.cfg, "dataset.train_subset") not in given:
         for subset in given:
             self.get_valid_iterator(subset)
         self.reset_dummy_batch(batches.first_batch)
@@ -128,7 +132,15 @@ def read_any_bytes(original, parser):
             raise FileNotFoundError(f"there is no file {name}; check --input")
         return open(name, mode, **reading)
 
+    class FileInput(types.ModuleType):
+        hook_encoded = staticmethod(lambda encoding, errors=None: open_text)
+
+        def __getattr__(self, name):
+            return getattr(fileinput, name)
+
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(**reading)
-    fileinput.hook_encoded = lambda encoding, errors=None: open_text
+    for name in ("__main__", "fairseq_cli.interactive"):
+        if getattr(sys.modules.get(name), "fileinput", None) is fileinput:
+            sys.modules[name].fileinput = FileInput("fileinput")
     return original(parser)

@@ -9,11 +9,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fairseq import checkpoint_utils, options
+from fairseq import checkpoint_utils, options, utils
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.modules import AdaptiveSoftmax
 from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_REGISTRY, FairseqTask
 from fairseq.tasks.language_modeling import LanguageModelingTask
@@ -22,14 +23,14 @@ from fairseq.trainer import Trainer
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
+from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
 FEW = 12  # choices that argparse may list
 AT_LEAST_1 = """batch_size batch_size_valid max_tokens max_tokens_valid update_freq
     required_batch_size_multiple save_interval validate_interval log_interval tokens_per_sample beam nbest
     num_shards workers"""
-AT_LEAST_0 = """num_workers clip_norm lr weight_decay warmup_updates prefix_size min_len max_len_a max_len_b
-    shard_id no_repeat_ngram_size"""
+AT_LEAST_0 = "num_workers lr weight_decay warmup_updates max_len_a max_len_b shard_id"
 RANGES = {
     **dict.fromkeys(AT_LEAST_1.split(), (1, math.inf)),
     **dict.fromkeys(AT_LEAST_0.split(), (0, math.inf)),
@@ -113,12 +114,12 @@ def refuse_nonsense(original, parser, *args, **kwargs):
     given = vars(parsed[0] if isinstance(parsed, tuple) else parsed)
     for name, fault in faults(given):
         parser.error(f"argument --{name.replace('_', '-')}: {fault}")
-    if given.get("num_shards") and given.get("shard_id", 0) >= given["num_shards"]:
-        shards = given["num_shards"]
-        parser.error(f"argument --shard-id: must be below --num-shards ({shards}); got {given['shard_id']}")
-    if "min_len" in given and given["max_len_a"] == 0 and given["min_len"] > given["max_len_b"]:
-        longest = given["max_len_b"]
-        parser.error(f"argument --min-len: must not exceed --max-len-b ({longest}); got {given['min_len']}")
+    shards, shard = option(given, "num_shards", 0, int), option(given, "shard_id", 0, int)
+    if 0 < shards <= shard:
+        parser.error(f"argument --shard-id: must be below --num-shards ({shards}); got {shard}")
+    longest, least = option(given, "max_len_b", math.inf, int), option(given, "min_len", 0, int)
+    if option(given, "max_len_a", 1) == 0 and least > longest:
+        parser.error(f"argument --min-len: must not exceed --max-len-b ({longest}); got {least}")
     return parsed
 
 
@@ -126,6 +127,7 @@ def refuse_nonsense(original, parser, *args, **kwargs):
 def refuse_nonsense_in_yaml(original, cfg, *args, **kwargs):
     """distributed/utils.py is where a configuration that hydra composed begins; argparse saw none of it."""
     if isinstance(cfg, DictConfig) and HydraConfig.initialized():
+        utils.import_user_module(cfg.get("common"))  # it may bring more names
         registries = {kind: registry["registry"] for kind, registry in REGISTRIES.items()}
         registries |= {"task": TASK_REGISTRY, "model": ARCH_MODEL_REGISTRY}
         for kind, known in registries.items():
@@ -134,7 +136,7 @@ def refuse_nonsense_in_yaml(original, cfg, *args, **kwargs):
                 raise ValueError(f"{kind}._name: {_unknown(name, known)}")
             if name is None and kind in ("task", "model"):
                 raise ValueError(f"{kind}._name is missing; name one, like {kind}._name={_example(kind)}")
-        if cfg.task.get("data") is None:
+        if "data" in cfg.task and cfg.task.data is None:
             raise ValueError("task.data is missing; give the --destdir of fairseq-preprocess")
         for group in filter(lambda group: isinstance(cfg[group], DictConfig), cfg):
             for name, fault in faults(cfg[group]):
@@ -149,7 +151,7 @@ def _example(kind: str) -> str:
 @repairs(LanguageModelingTask, "setup_dictionary")
 def keep_the_unknown_word(original, cls, args, **kwargs):
     """tasks/language_modeling.py takes 0 for no limit, and fails later below the special symbols."""
-    if -1 != args.output_dictionary_size < 5:
+    if 0 <= option(args, "output_dictionary_size", -1, int) < 5:
         raise ValueError(
             "--output-dictionary-size must be at least 5 (four special symbols and a word), or -1 for all "
             f"words; got {args.output_dictionary_size}"
@@ -172,11 +174,12 @@ def name_the_save_dir(original, save_dir):
 @repairs(Trainer, "__init__")
 def match_adaptive_softmax(original, self, cfg, task, model, criterion, *args, **kwargs):
     """criterions/adaptive_loss.py and others fail in the first backward, or with an empty assertion."""
-    adaptive = getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None
-    if adaptive and not isinstance(criterion, AdaptiveLoss):
+    adaptive = isinstance(option(model, "decoder.adaptive_softmax"), AdaptiveSoftmax)
+    name = option(cfg, "criterion._name")
+    if adaptive and name in CRITERIA and not isinstance(criterion, AdaptiveLoss):
         raise ValueError(
-            f"--adaptive-softmax-cutoff {cfg.model.adaptive_softmax_cutoff} needs --criterion adaptive_loss "
-            f"--ddp-backend legacy_ddp; got --criterion {cfg.criterion._name}"
+            f"--adaptive-softmax-cutoff {option(cfg, 'model.adaptive_softmax_cutoff')} needs --criterion "
+            f"adaptive_loss --ddp-backend legacy_ddp; got --criterion {name}"
         )
     if not adaptive and isinstance(criterion, AdaptiveLoss):
         raise ValueError(
@@ -191,16 +194,16 @@ def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
     """fairseq_cli/train.py looks for --best-checkpoint-metric after the first validation, before it saves: a
     KeyError, and all updates are lost. What these criteria and tasks report is known.
     """
-    metric = cfg.checkpoint.best_checkpoint_metric
+    metric = option(cfg, "checkpoint.best_checkpoint_metric", "loss", str)
     reports = type(task).reduce_metrics  # other tasks may report more, and so may other criteria
     plain = reports in (FairseqTask.reduce_metrics, TranslationTask.reduce_metrics)
-    plain = plain and cfg.criterion._name in CRITERIA
+    plain = plain and option(cfg, "criterion._name") in CRITERIA
     smoothed = isinstance(criterion, LabelSmoothedCrossEntropyCriterion)
     known = ["loss", "ppl"]
     known += ["nll_loss"] if smoothed or getattr(criterion, "sentence_avg", False) else []
-    known += ["bleu"] if getattr(getattr(task, "cfg", None), "eval_bleu", False) else []
-    known += ["accuracy"] if getattr(cfg.criterion, "report_accuracy", False) else []
-    if plain and metric not in known and not cfg.dataset.disable_validation:
+    known += ["bleu"] if option(task, "cfg.eval_bleu") else []
+    known += ["accuracy"] if option(cfg, "criterion.report_accuracy") else []
+    if plain and metric not in known and not option(cfg, "dataset.disable_validation"):
         lacks = {"bleu": "; add --eval-bleu", "accuracy": "; add --report-accuracy"}.get(metric, "")
         raise ValueError(
             f"--best-checkpoint-metric: must be one of {', '.join(known)}; got {metric!r}{lacks}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 import pickle
 import re
@@ -18,8 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mega_fairseq.checkpoint import of_reference
 from mega_fairseq.compat import untrusted
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.partial import option
+from mega_fairseq.compat.registry import repairs, setting, swapped
 
+logger = logging.getLogger(__name__)
 SPARE = 10_000_000  # numbers that a model may have beyond its checkpoint's, which then tells what differs
 MISFIT = "Error(s) in loading state_dict"
 # What a file that is no checkpoint, or whose configuration is none, leads to.
@@ -73,6 +76,7 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
         return original(path, *args, **kwargs)
 
 
+@setting("fairseq.checkpoint_utils.torch", safety=True)
 def check_what_is_loaded() -> None:
     """checkpoint_utils.py makes a configuration of what torch.load returns; its torch here looks first."""
     if not isinstance(checkpoint_utils.torch, _CheckingTorch):
@@ -94,7 +98,7 @@ class _CheckingTorch(types.ModuleType):
         return getattr(torch, name)
 
 
-@repairs(checkpoint_utils, "load_model_ensemble_and_task")
+@repairs(checkpoint_utils, "load_model_ensemble_and_task", safety=True)
 def explain_other_models(original, filenames, *args, **kwargs):
     """checkpoint_utils.py names no flag for an absent file, lists every tensor that does not fit, and builds
     a model of any size that a file asks for.
@@ -106,9 +110,9 @@ def explain_other_models(original, filenames, *args, **kwargs):
         _check_size(path, state)
         return state
 
-    checkpoint_utils.load_checkpoint_to_cpu = read_and_fit
     try:
-        return original(filenames, *args, **kwargs)
+        with swapped(checkpoint_utils, "load_checkpoint_to_cpu", read_and_fit):
+            return original(filenames, *args, **kwargs)
     except (CheckpointError, FileNotFoundError):
         raise
     except OSError as error:
@@ -120,8 +124,6 @@ def explain_other_models(original, filenames, *args, **kwargs):
         text = _misfit(str(error)) if MISFIT in str(error) else one_line(error)
         names = map(os.path.basename if text.startswith("cannot use ") else str, filenames)  # names another
         raise CheckpointError(f"cannot load {' or '.join(names)}: {text}") from error
-    finally:
-        checkpoint_utils.load_checkpoint_to_cpu = read
 
 
 def _check_size(path: str, state: dict) -> None:
@@ -199,15 +201,10 @@ def _unreadable(path: str, error: Exception) -> str:
 
 @repairs(Trainer, "load_checkpoint")
 def restore_the_task(original, self, filename, reset_optimizer=False, *args, **kwargs):
-    """trainer.py writes the task's state into every checkpoint and never reads it. It begins anew where
-    --restore-file is absent or a folder, and does not say in what another model differs.
+    """trainer.py writes the task's state into every checkpoint and never reads it, and does not say in what
+    another model differs. It goes on without a --restore-file that is absent, and so do we, with a warning.
     """
-    if PathManager.exists(filename) and not PathManager.isfile(filename):
-        raise CheckpointError(_folder(filename))
-    # scripts name checkpoint_last.pt of their --save-dir for beginning and resuming alike
-    elsewhere = os.path.abspath(os.path.dirname(filename)) != os.path.abspath(self.cfg.checkpoint.save_dir)
-    if elsewhere and not PathManager.exists(filename):
-        raise FileNotFoundError(f"there is no checkpoint {filename}; check --restore-file")
+    _warn_of_absent(filename, option(self, "cfg.checkpoint.save_dir", "", str))
     read, states = checkpoint_utils.load_checkpoint_to_cpu, []
 
     def read_and_keep(*arguments, **options):
@@ -215,17 +212,24 @@ def restore_the_task(original, self, filename, reset_optimizer=False, *args, **k
         states.append(state.get("task_state"))
         return state
 
-    checkpoint_utils.load_checkpoint_to_cpu = read_and_keep
     try:
-        extra_state = original(self, filename, reset_optimizer, *args, **kwargs)
+        with swapped(checkpoint_utils, "load_checkpoint_to_cpu", read_and_keep):
+            extra_state = original(self, filename, reset_optimizer, *args, **kwargs)
     except Exception as error:
         cause = str(error.__context__)
         if not str(error).startswith("Cannot load model parameters"):
             raise
         reason = _misfit(cause) if MISFIT in cause else cause
         raise CheckpointError(f"cannot resume from {filename}: {reason}") from error
-    finally:
-        checkpoint_utils.load_checkpoint_to_cpu = read
     if states and states[0] and not reset_optimizer:
         self.task.load_state_dict(states[0])
     return extra_state
+
+
+def _warn_of_absent(filename: str, save_dir: str) -> None:
+    # scripts name checkpoint_last.pt of their --save-dir for beginning and resuming alike
+    elsewhere = os.path.abspath(os.path.dirname(filename)) != os.path.abspath(save_dir)
+    if PathManager.isfile(filename) or not (elsewhere or PathManager.exists(filename)):
+        return
+    found = _folder(filename) if PathManager.exists(filename) else f"there is no checkpoint {filename}"
+    logger.warning("%s; training begins anew. Check --restore-file", found)

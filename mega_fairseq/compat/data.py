@@ -9,7 +9,7 @@ from fairseq import tasks
 from fairseq.data import data_utils, iterators, language_pair_dataset, token_block_dataset
 from fairseq.tasks.language_modeling import LanguageModelingTask
 
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.registry import repairs, setting
 
 
 @repairs(data_utils, "batch_by_size")
@@ -81,8 +81,11 @@ def evaluate_every_block(original, self, dataset, *args, **kwargs):
     """
     given = inspect.signature(original).bind(self, dataset, *args, **kwargs)
     given.apply_defaults()
-    limit, longest = given.arguments["max_positions"], int(max(dataset.sizes, default=0))
-    if isinstance(limit, int) and len(dataset) > 0 and min(dataset.sizes) > limit:
+    sizes = np.asarray(getattr(dataset, "sizes", []))
+    if sizes.ndim != 1 or not sizes.size:  # of other data than text, or none
+        return original(self, dataset, *args, **kwargs)
+    limit, longest = given.arguments["max_positions"], int(sizes.max())
+    if isinstance(limit, int) and sizes.min() > limit:
         raise ValueError(
             f"every block of the text is longer than the {limit} tokens that the model takes, so there is "
             f"nothing to evaluate; pass --tokens-per-sample {limit}, or less"
@@ -93,16 +96,24 @@ def evaluate_every_block(original, self, dataset, *args, **kwargs):
     return original(*given.args, **given.kwargs)
 
 
+@setting("np in fairseq.data.data_utils, .language_pair_dataset and .token_block_dataset")
 def restore_numpy_names() -> None:
     """data/*.py use names that NumPy 2 dropped: np.compat.long, np.int, np.percentile(interpolation=).
 
     LM generation and --num-batch-buckets stop there. Three modules get a NumPy that has them.
     """
+    if isinstance(vars(data_utils)["np"], _OlderNumPy):
+        return
 
     def percentile(*args, interpolation=None, **kwargs):
         return np.percentile(*args, **kwargs, **({"method": interpolation} if interpolation else {}))
 
-    numpy = types.ModuleType("numpy")
+    numpy = _OlderNumPy("numpy")
     vars(numpy).update(vars(np), compat=types.SimpleNamespace(long=np.int64), int=int, percentile=percentile)
     for module in (data_utils, language_pair_dataset, token_block_dataset):
         module.np = numpy
+
+
+class _OlderNumPy(types.ModuleType):
+    def __getattr__(self, name):
+        return getattr(np, name)

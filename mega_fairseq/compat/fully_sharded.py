@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import fairseq_cli.train
-from fairseq import models
+from fairseq.distributed import fully_sharded_data_parallel
 from fairseq.distributed.fully_sharded_data_parallel import has_FSDP
+from fairseq.models import distributed_fairseq_model
 from fairseq.modules import LayerDropModuleList
 from fairseq.trainer import Trainer
 from torch import nn
@@ -47,19 +47,15 @@ def _stand_in() -> Iterator[None]:
             del sys.modules[name]
 
 
-@repairs(fairseq_cli.train, "fsdp_enable_wrap")
+@repairs(fully_sharded_data_parallel, "fsdp_enable_wrap")
 @contextlib.contextmanager
 def build_for_sharding(original, cfg):
-    """fairseq_cli/train.py builds the model under fairscale, which marks the layers to be sharded apart."""
+    """distributed/fully_sharded_data_parallel.py needs fairscale; here it marks the layers to shard apart."""
     if not has_FSDP and cfg.distributed_world_size == 1:
         logger.info("--ddp-backend fully_sharded on one process has nothing to share out: trained as without")
         cfg.ddp_backend = "pytorch_ddp"
     with contextlib.nullcontext() if has_FSDP else _stand_in(), original(cfg):
         yield
-
-
-if hasattr(sys.modules["__main__"], "fsdp_enable_wrap"):  # of python -m fairseq_cli.train
-    repairs(sys.modules["__main__"], "fsdp_enable_wrap")(build_for_sharding)
 
 
 @repairs(Trainer, "__init__")
@@ -93,7 +89,7 @@ def _refused(cfg: Any, model: nn.Module) -> Iterator[tuple[str, str]]:
         yield "--encoder-layerdrop and --decoder-layerdrop", "each process would draw layers of its own"
 
 
-@repairs(models, "DistributedFairseqModel")
+@repairs(distributed_fairseq_model, "DistributedFairseqModel")
 def share_out(original, args, model, process_group, device):
     """models/distributed_fairseq_model.py expects a model that fairscale has wrapped."""
     if has_FSDP or args.ddp_backend != "fully_sharded":

@@ -1,15 +1,17 @@
 """Repairs of fairseq's search and of --replace-unk."""
 
-import copy
 import os
 
 from fairseq import search, tasks, utils
 
+from mega_fairseq.compat.partial import changed, option
 from mega_fairseq.compat.registry import repairs
 
 
 @repairs(search.DiverseBeamSearch, "step")
-def number_sentences_by_row(original, self, step, lprobs, scores, prefix=None, original_batch_idxs=None):
+def number_sentences_by_row(
+    original, self, step, lprobs, scores, prev_output_tokens=None, original_batch_idxs=None
+):
     """search.py indexes the first batch's rows with a sentence's number in the data set.
 
     --diverse-beam-groups stops at a batch whose numbers exceed its size, and mixes up sentences before.
@@ -18,15 +20,14 @@ def number_sentences_by_row(original, self, step, lprobs, scores, prefix=None, o
         if step == 0:
             self.mega_batch = original_batch_idxs
         original_batch_idxs = (original_batch_idxs.unsqueeze(1) == self.mega_batch).int().argmax(1)
-    return original(self, step, lprobs, scores, prefix, original_batch_idxs)
+    return original(self, step, lprobs, scores, prev_output_tokens, original_batch_idxs)
 
 
 @repairs(tasks.FairseqTask, "build_generator")
 def align_for_unknown_words(original, self, models, args, *rest, **kwargs):
     """tasks/fairseq_task.py computes no alignment for --replace-unk, which then stops with an IndexError."""
-    if getattr(args, "replace_unk", None) is not None and not getattr(args, "print_alignment", None):
-        args = copy.copy(args)
-        args.print_alignment = "hard"
+    if isinstance(option(args, "replace_unk"), str) and not option(args, "print_alignment"):
+        args = changed(args, "print_alignment", "hard")
     return original(self, models, args, *rest, **kwargs)
 
 

@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 POSITIONS = 2048  # whose scores for the whole vocabulary are held at once
 
 
+def _carry_state(models) -> bool:
+    return len(models) > 0 and all(hasattr(model, "score_text") for model in models)
+
+
 def _average(log_probs: list[Tensor]) -> Tensor:
     """The logarithm of an ensemble's mean probability."""
     return torch.stack(log_probs).logsumexp(0) - math.log(len(log_probs))
@@ -28,9 +32,10 @@ def _average(log_probs: list[Tensor]) -> Tensor:
 @torch.no_grad()
 def score_in_segments(original, self, models, sample, **kwargs):
     """sequence_scorer.py scores a text in one pass; memory grows with its length times the vocabulary."""
+    if self.compute_alignment or not _carry_state(models):
+        return original(self, models, sample, **kwargs)
     tokens, target = sample["net_input"]["src_tokens"], sample["target"]
-    walk = all(hasattr(model, "score_text") for model in models)
-    if not walk or self.compute_alignment or tokens[:, 0].eq(self.pad).any():
+    if tokens[:, 0].eq(self.pad).any():
         return original(self, models, sample, **kwargs)
     positions = min(self.softmax_batch, POSITIONS)
     for model in models:
@@ -64,8 +69,8 @@ def read_prompts_at_once(original, self, sample, prefix_tokens=None, constraints
     longer than --max-len-a and -b allow. What all prompts of a batch have in length is read in one pass here,
     and a cut is told.
     """
-    models = list(self.model.models)
-    if prefix_tokens is None or not all(hasattr(model, "score_text") for model in models):
+    models = list(getattr(self.model, "models", []))
+    if prefix_tokens is None or not _carry_state(models):
         return original(self, sample, prefix_tokens, constraints, bos_token)
     longest, prompted = prefix_tokens.size(1), sample["net_input"]["src_tokens"].size(1)
     allowed = min(int(self.max_len_a * prompted + self.max_len_b), self.max_len - 1)

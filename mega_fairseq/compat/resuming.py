@@ -9,6 +9,7 @@ from fairseq.data import iterators
 from fairseq.optim.lr_scheduler.reduce_lr_on_plateau import ReduceLROnPlateauLRSchedule
 from fairseq.trainer import Trainer
 
+from mega_fairseq.compat.partial import NUMBER, option, set_option
 from mega_fairseq.compat.registry import repairs
 
 logger = logging.getLogger(__name__)
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @repairs(iterators.EpochBatchIterator, "state_dict")
 def say_how_many_shared(original, self):
-    """See find_the_place."""
+    """data/iterators.py does not save among how many processes it counts its batches (find_the_place)."""
     return {**original(self), "num_shards": self.num_shards}
 
 
@@ -40,7 +41,7 @@ def save_the_patience(original, self):
 
 @repairs(Trainer, "load_checkpoint")
 def restore_the_patience(original, self, filename, reset_optimizer=False, *args, **kwargs):
-    """The other half of save_the_patience."""
+    """trainer.py does not read the counts that save_the_patience puts into a checkpoint."""
     extra_state = original(self, filename, reset_optimizer, *args, **kwargs)
     anew, counter = reset_optimizer or kwargs.get("reset_meters"), _counter()
     for name, value in (extra_state or {}).get("early_stop", {}).items():
@@ -66,7 +67,7 @@ def save_the_plateau(original, self):
 
 @repairs(ReduceLROnPlateauLRSchedule, "load_state_dict")
 def restore_the_plateau(original, self, state_dict):
-    """The other half of save_the_plateau."""
+    """optim/lr_scheduler/reduce_lr_on_plateau.py does not read the counts that save_the_plateau saves."""
     original(self, state_dict)
     self.lr_scheduler.num_bad_epochs = state_dict.get("num_bad_epochs", 0)
 
@@ -79,14 +80,17 @@ def find_the_end(original, cfg, trainer, **kwargs):
     extra_state, batches = original(cfg, trainer, **kwargs)
     if extra_state is None:
         return extra_state, batches
-    at_end = extra_state["train_iterator"].get("iterations_in_epoch") == 0
-    anew = cfg.reset_dataloader or cfg.reset_optimizer or cfg.reset_lr_scheduler or cfg.finetune_from_model
-    if at_end and not anew:
+    at_end = extra_state.get("train_iterator", {}).get("iterations_in_epoch") == 0
+    resets = ("reset_dataloader", "reset_optimizer", "reset_lr_scheduler", "finetune_from_model")
+    if at_end and not any(option(cfg, name) for name in resets):
         trainer.lr_step(batches.epoch - 1, extra_state.get("val_loss"))
-    limits = {"--max-update": (trainer.get_num_updates(), trainer.cfg.optimization.max_update)}
-    limits["--patience"] = (getattr(_counter(), "num_runs", 0), cfg.patience)
+    limits = {"--patience": (getattr(_counter(), "num_runs", 0), option(cfg, "patience", 0, NUMBER))}
+    most = option(trainer, "cfg.optimization.max_update", 0, NUMBER)
+    if most > 0:
+        limits["--max-update"] = (trainer.get_num_updates(), most)
     for flag, (reached, limit) in limits.items():
         if reached >= limit > 0:
             logger.info("this training has ended at %s %s; raise it to go on", flag, limit)
-            trainer.cfg.optimization.max_epoch = -1  # fewer than any epoch; 0 is no limit
+            # fewer than any epoch; 0 is no limit
+            set_option(trainer.cfg.optimization, "max_epoch", -1)
     return extra_state, batches

@@ -11,7 +11,8 @@ from fairseq.modules import transformer_layer
 from fairseq.modules.quantization.scalar import ops as scalar_quantisation
 from fairseq.optim.fp16_optimizer import FP16Optimizer
 
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.partial import option, set_option
+from mega_fairseq.compat.registry import repairs, swapped
 
 
 @repairs(distributed_utils, "infer_init_method")
@@ -19,10 +20,10 @@ def obey_torchrun(original, cfg, *args, **kwargs):
     """distributed/utils.py ignores torchrun unless --distributed-world-size is given, so that every process
     trains alone; and without a GPU its default backend is nccl, which cannot work.
     """
-    if cfg.distributed_init_method is None and "TORCHELASTIC_RUN_ID" in os.environ:
-        cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
-        if cfg.distributed_backend == "nccl" and not torch.cuda.is_available():
-            cfg.distributed_backend = "gloo"
+    if option(cfg, "distributed_init_method") is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        set_option(cfg, "distributed_world_size", int(os.environ["WORLD_SIZE"]))
+        if option(cfg, "distributed_backend") == "nccl" and not torch.cuda.is_available():
+            set_option(cfg, "distributed_backend", "gloo")
     return original(cfg, *args, **kwargs)
 
 
@@ -39,12 +40,18 @@ def launch_without_gpus(original, cfg):
     cfg.distributed_no_spawn = True
 
 
-@repairs(distributed_fairseq_model, "DistributedDataParallel")
-def ddp_on_cpu(original, module, device_ids=None, output_device=None, **kwargs):
+@repairs(distributed_fairseq_model, "DistributedFairseqModel")
+def ddp_on_cpu(original, args, model, process_group, device):
     """models/distributed_fairseq_model.py names a CUDA device for modules that are on the CPU."""
-    if all(p.device.type == "cpu" for p in module.parameters()):
-        device_ids = output_device = None
-    return original(module, device_ids=device_ids, output_device=output_device, **kwargs)
+    if torch.device(device).type != "cpu":
+        return original(args, model, process_group, device)
+    wrap = distributed_fairseq_model.DistributedDataParallel
+
+    def wrap_on_cpu(module, device_ids=None, output_device=None, **options):
+        return wrap(module, **options)
+
+    with swapped(distributed_fairseq_model, "DistributedDataParallel", wrap_on_cpu):
+        return original(args, model, process_group, device)
 
 
 @repairs(options, "parse_args_and_arch")
@@ -63,7 +70,7 @@ def fp16_on_cpu(original, cls, cfg, params, **kwargs):
     """optim/fp16_optimizer.py asks CUDA where to flatten the gradients, so --fp16 stops on a CPU."""
     params = list(params)
     if params and params[0].device.type == "cpu":
-        cfg.common.fp16_no_flatten_grads = True
+        set_option(cfg.common, "fp16_no_flatten_grads", True)
     return original(cls, cfg, params, **kwargs)
 
 
