@@ -6,7 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {".ci/run"}  # it names the folder for MEGA_SHARED where CI lays one beside the checkout
-BESIDE = re.compile(r"\.\./" + r"shared|/ ?[\"']shared[\"']|[\"']shared[\"'] ?/|\)/shared\b")
+FOLDER = "sha" + "red"
+BESIDE = re.compile(rf"\.\./{FOLDER}|/ ?[\"']{FOLDER}[\"']|[\"']{FOLDER}[\"'] ?/|\)/{FOLDER}\b")
 
 
 def test_nothing_looks_beside_the_checkout():

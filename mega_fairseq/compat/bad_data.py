@@ -9,7 +9,6 @@ import numpy as np
 from fairseq import file_chunker_utils, options
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 from fairseq.file_chunker_utils import Chunker, ChunkLineIterator
-from fairseq.file_io import PathManager
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 
@@ -26,7 +25,7 @@ AGAIN = "run fairseq-preprocess again"
 @repairs(data_utils, "infer_language_pair")
 def name_the_data_folder(original, path):
     """data/data_utils.py lists a folder that may be absent, and may find no languages in it."""
-    if not PathManager.isdir(path):
+    if not os.path.isdir(path):
         raise FileNotFoundError(f"there is no data folder {path}; pass the --destdir of fairseq-preprocess")
     source, target = original(path)
     if source is None:

@@ -86,6 +86,7 @@ def test_beam_search_loses_no_sentence(trained, options, count):
     assert sorted(number for number, _ in lines(output, "H")) == sorted(list(range(60)) * (count // 60))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--sampling-topk 5", "--sampling-topp 0.8"])
 def test_samples_follow_from_the_seed(trained, option):
     options = ["--beam", "1", "--sampling", "--temperature", "1.3", *option.split()]

@@ -95,6 +95,7 @@ def test_evaluation_in_float16(trained, name, block):
     assert half == pytest.approx(loss, rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rotary", "adaptive"])
 def test_the_whole_text_as_one_block_and_in_parts(trained, name):
     letters = (trained / "test").read_text()

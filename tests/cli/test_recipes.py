@@ -70,6 +70,7 @@ def mirror(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "extra"), [("wikitext103", ["--adaptive-softmax-cutoff", "20,60"]), ("enwik8", [])]
 )

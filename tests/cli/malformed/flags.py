@@ -51,7 +51,10 @@ TRAIN = [
     (f"{ADAPTIVE} 4,8 --tie-adaptive-weights", ["--tie-adaptive-weights needs --adaptive-input"]),
     (
         "--share-decoder-input-output-embed --decoder-input-dim 8",
-        ["--decoder-input-dim (8)", "to equal --decoder-embed-dim (16)"],
+        [
+            "--decoder-input-dim (8)",
+            "to equal --decoder-output-dim, or --decoder-embed-dim where that is not given (16)",
+        ],
     ),
     ("--encoder-embed-path /no/vectors", ["--encoder-embed-path", "/no/vectors", "give a text file"]),
     ("--share-all-embeddings --decoder-embed-dim 8", ["--share-all-embeddings", "(16)", "(8)", "equal"]),
