@@ -24,6 +24,7 @@ from mega_fairseq.compat import (  # noqa: F401
     registry,
     resuming,
     saving,
+    tasks,
     training,
 )
 from mega_fairseq.compat.checkpoints import CheckpointError

@@ -184,6 +184,13 @@ def _check_preprocessing(given, refuse: Callable[[str], None]) -> None:
             "--source-lang and --target-lang must be given, or --only-source for one text; got "
             f"{languages[0]} and {languages[1]}"
         )
+    several = (given.trainpref or "").split(",")
+    if len(several) > 1:  # which fairseq-preprocess would take for one name
+        texts = " ".join(f"{prefix}.{languages[0] or 'txt'}" for prefix in several)
+        refuse(
+            f"argument --trainpref: takes one prefix; got {given.trainpref!r}. Join the texts of each "
+            f"language, for instance cat {texts} > all.{languages[0] or 'txt'}, and give --trainpref all"
+        )
     for flag in ("trainpref", "validpref", "testpref"):
         for prefix in (getattr(given, flag) or "").split(","):
             files = [f"{prefix}.{language}" if language else prefix for language in languages if prefix]

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 
 import torch
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf, open_dict
@@ -124,6 +124,13 @@ def explain_other_models(original, filenames, *args, **kwargs):
         text = _misfit(str(error)) if MISFIT in str(error) else one_line(error)
         names = map(os.path.basename if text.startswith("cannot use ") else str, filenames)  # names another
         raise CheckpointError(f"cannot load {' or '.join(names)}: {text}") from error
+
+
+@repairs(checkpoint_utils, "load_model_ensemble_and_task")
+def split_an_ensemble(original, filenames, *args, **kwargs):
+    """fairseq_cli/eval_lm.py takes a --path of several checkpoints, as fairseq-generate's, for one name."""
+    each = ([name] if PathManager.isfile(name) else utils.split_paths(name) for name in filenames)
+    return original([name for names in each for name in names], *args, **kwargs)
 
 
 def _check_size(path: str, state: dict) -> None:

@@ -80,7 +80,8 @@ def trained(tmp_path_factory):
 
 
 def evaluate(trained, *options, name="rotary", split="test"):
-    where = ["--user-dir", "mega_fairseq", "--path", trained / name / "checkpoint_last.pt"]
+    path = ":".join(str(trained / one / "checkpoint_last.pt") for one in name.split(":"))
+    where = ["--user-dir", "mega_fairseq", "--path", path]
     output = run("eval_lm", trained / "bin", *where, "--gen-subset", split, *options)
     tokens = int(re.search(r"Evaluated ([\d,]+) tokens", output)[1].replace(",", ""))
     return tokens, float(re.search(r"Loss \(base 2\): ([\d.]+)", output)[1]), output
@@ -194,3 +195,11 @@ def test_hub(trained):
     (scored,) = hub.score([line])
     assert len(scored["positional_scores"]) == len(line.split()) == len(scored["tokens"])
     assert scored["score"] < 0
+
+
+def test_an_ensemble_is_evaluated(trained):
+    options = ["--task", "language_modeling", "--tokens-per-sample", "64", "--max-tokens", "256"]
+    names = ("rotary", "adaptive", "rotary:rotary", "rotary:adaptive")
+    one, other, twice, both = (evaluate(trained, *options, name=name)[1] for name in names)
+    assert one == twice and one != other
+    assert both < (one + other) / 2  # the logarithm of a mean of probabilities
