@@ -4,7 +4,8 @@
 
 pip resolves requirements.txt for this Python; the hashes are those of all files of a release on PyPI, for
 every platform and Python. torch is left out: it has builds for CPUs and GPUs on several indexes, and the
-Makefile installs the one that pip finds before anything else.
+Makefile installs the one that pip finds before anything else. torchaudio, which fairseq asks for and only its
+speech data need, is left out because no release of it loads beside this torch.
 """
 
 import argparse
@@ -25,19 +26,20 @@ from packaging.version import InvalidVersion, Version
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = "https://pypi.org/simple/{}/"
+LEFT_OUT = ("torch", "torchaudio")
 KIND = "application/vnd.pypi.simple.v1+json"
 HEAD = "# Written by scripts/lock.py from requirements.txt; what `make setup` installs beside torch.\n"
 
 
 def resolved(requirements: Path) -> list[tuple[str, Version]]:
-    """Each package that pip would install, but torch."""
+    """Each package that pip would install, but torch and torchaudio."""
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     command += ["--report", "-", "-r", str(requirements)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found = []
     for one in json.loads(done.stdout)["install"]:
         name, version = one["metadata"]["name"], Version(one["metadata"]["version"])
-        if name != "torch":
+        if name not in LEFT_OUT:
             found.append((canonicalize_name(name), version))
     return sorted(found)
 

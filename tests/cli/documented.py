@@ -197,6 +197,7 @@ HOW = {
     "make format": Make("ruff"),
     "git clone <this repository> mega && cd mega": Impossible("it has no address yet"),
     "pip install torch==": Pinned(),
+    "pip uninstall -y torchaudio": Impossible("it changes the environment that the tests run in"),
     "pip install -e .": Impossible("it changes the environment that the tests run in"),
 }
 
