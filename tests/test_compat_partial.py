@@ -10,6 +10,9 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 from fairseq import checkpoint_utils, trainer
+from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
+    LabelSmoothedCrossEntropyCriterionWithAlignment,
+)
 from fairseq.data import ListDataset, iterators
 from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import FairseqTask
@@ -92,3 +95,11 @@ def test_a_generator_is_built_of_few_options():
     task = MagicMock()
     made = FairseqTask.build_generator(task, [MagicMock()], Namespace(beam=2), seq_gen_cls=MagicMock())
     assert made is not None
+
+
+@pytest.mark.parametrize("weights", ["relu2", "laplace"])
+def test_alignments_need_weights_above_zero(weights):
+    criterion = LabelSmoothedCrossEntropyCriterionWithAlignment(MagicMock(), False, 0.1, 0.05)
+    cfg = OmegaConf.create({"model": {"attention_activation_fn": weights}})
+    with pytest.raises(ValueError, match=f"--attention-activation-fn {weights} .*train with softmax"):
+        trainer.Trainer(cfg, MagicMock(), MagicMock(), criterion)

@@ -12,6 +12,9 @@ from typing import Any
 from fairseq import checkpoint_utils, options, utils
 from fairseq.criterions.adaptive_loss import AdaptiveLoss
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
+    LabelSmoothedCrossEntropyCriterionWithAlignment,
+)
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.modules import AdaptiveSoftmax
@@ -185,6 +188,20 @@ def match_adaptive_softmax(original, self, cfg, task, model, criterion, *args, *
         raise ValueError(
             "--criterion adaptive_loss needs --adaptive-softmax-cutoff, for instance 20000,60000; or train "
             "with --criterion cross_entropy"
+        )
+    original(self, cfg, task, model, criterion, *args, **kwargs)
+
+
+@repairs(Trainer, "__init__")
+def need_weights_above_zero(original, self, cfg, task, model, criterion, *args, **kwargs):
+    """criterions/label_smoothed_cross_entropy_with_alignment.py takes logarithms of attention weights, which
+    are 0 with Mega's relu2 and may be with laplace: the loss is infinite.
+    """
+    weights = str(option(cfg, "model.attention_activation_fn", "softmax"))
+    if isinstance(criterion, LabelSmoothedCrossEntropyCriterionWithAlignment) and weights != "softmax":
+        raise ValueError(
+            "--criterion label_smoothed_cross_entropy_with_alignment takes the logarithm of attention "
+            f"weights, which --attention-activation-fn {weights} makes 0; train with softmax"
         )
     original(self, cfg, task, model, criterion, *args, **kwargs)
 

@@ -18,6 +18,7 @@ from fairseq.modules import LayerDropModuleList
 from fairseq.trainer import Trainer
 from torch import nn
 
+from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
 logger = logging.getLogger(__name__)
@@ -61,11 +62,11 @@ def build_for_sharding(original, cfg):
 @repairs(Trainer, "__init__")
 def train_sharded(original, self, cfg, task, model, *args, **kwargs):
     """trainer.py imports fairscale to know its version, and lets through what a sharded model cannot."""
-    if has_FSDP or cfg.distributed_training.ddp_backend != "fully_sharded":
+    if has_FSDP or option(cfg, "distributed_training.ddp_backend") != "fully_sharded":
         original(self, cfg, task, model, *args, **kwargs)
         return
-    for option, remedy in _refused(cfg, model):
-        raise ValueError(f"{option} does not go with --ddp-backend fully_sharded; {remedy}")
+    for flag, remedy in _refused(cfg, model):
+        raise ValueError(f"{flag} does not go with --ddp-backend fully_sharded; {remedy}")
     with _stand_in():
         original(self, cfg, task, model, *args, **kwargs)
 
