@@ -212,7 +212,9 @@ def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
     KeyError, and all updates are lost. What these criteria and tasks report is known.
     """
     metric = option(cfg, "checkpoint.best_checkpoint_metric", "loss", str)
-    reports = type(task).reduce_metrics  # other tasks may report more, and so may other criteria
+    reports = getattr(
+        type(task), "reduce_metrics", None
+    )  # other tasks may report more, and so may other criteria
     plain = reports in (FairseqTask.reduce_metrics, TranslationTask.reduce_metrics)
     plain = plain and option(cfg, "criterion._name") in CRITERIA
     smoothed = isinstance(criterion, LabelSmoothedCrossEntropyCriterion)

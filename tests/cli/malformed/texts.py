@@ -58,7 +58,6 @@ FLAGS = [
     ("--workers 0", ["--workers", "at least 1", "got 0"]),
     ("--testpref /no/text", ["--testpref", "/no/text.en", "there is no file"]),
     ("-s fr", ["{here}/text.fr", "check the prefix, --source-lang"]),
-    ("-s de", ["--source-lang and --target-lang", "de and de", "differ"]),
     ("--srcdict /no/dict", ["/no/dict", "there is no dictionary", "--srcdict"]),
     ("--srcdict {here}/text.en", ["{here}/text.en", "a word, a space and its count"]),
     ("--destdir {here}/text.en", ["--destdir", "{here}/text.en", "choose another"]),
