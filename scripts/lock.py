@@ -5,7 +5,7 @@
 pip resolves requirements.txt for this Python; the hashes are those of all files of a release on PyPI, for
 every platform and Python. torch is left out: it has builds for CPUs and GPUs on several indexes, and the
 Makefile installs the one that pip finds before anything else. torchaudio, which fairseq asks for and only its
-speech data need, is left out because no release of it loads beside this torch.
+speech data need, is left out because its last release does not load beside this torch.
 """
 
 import argparse

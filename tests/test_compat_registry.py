@@ -88,14 +88,14 @@ def test_every_repair_is_applied_and_tells_its_fault():
         assert len(repair.fault) > 40 and repair.places
 
 
-def test_the_documentation_lists_the_repairs():
+def test_the_documentation_lists_the_repairs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from list_repairs import table
+
     text = (ROOT / "docs" / "repairs.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)
-    expected = [
-        (repair.name, ", ".join(f"`{place}`" for place in repair.places), repair.fault.replace("|", "\\|"))
-        for repair in sorted(registry.known.values(), key=lambda repair: repair.name)
-    ]
-    assert rows == expected, "write docs/repairs.md anew: .venv/bin/python scripts/list_repairs.py"
+    found = [line for line in text.splitlines() if line.startswith("|")]
+    assert found == table().splitlines(), "write it anew: .venv/bin/python scripts/list_repairs.py"
+    assert len(found) == len(registry.known) + 2
 
 
 def python(code, **environment):

@@ -142,7 +142,7 @@ def _check_size(path: str, state: dict) -> None:
 
     options, tensors = state["cfg"]["model"], state["model"]
     name = str(options.get("_name") if hasattr(options, "get") else getattr(options, "_name", None))
-    if not name.startswith(("mega_nmt", "mega_lm")) or "fsdp_metadata" in state:
+    if not name.startswith(("mega_nmt", "mega_lm")) or state.get("fsdp_metadata"):
         return
     layers = max(int(options.get(f"{side}_layers") or 0) for side in ("encoder", "decoder"))
     if layers > len(tensors):
@@ -209,8 +209,11 @@ def _unreadable(path: str, error: Exception) -> str:
 @repairs(Trainer, "load_checkpoint")
 def restore_the_task(original, self, filename, reset_optimizer=False, *args, **kwargs):
     """trainer.py writes the task's state into every checkpoint and never reads it, and does not say in what
-    another model differs. It goes on without a --restore-file that is absent, and so do we, with a warning.
+    another model differs. It goes on without a --restore-file that is absent, and so do we, with a warning;
+    but a folder to --finetune-from-model would be forgotten.
     """
+    if option(self, "cfg.checkpoint.finetune_from_model") == filename and os.path.isdir(filename):
+        raise CheckpointError(_folder(filename))
     _warn_of_absent(filename, option(self, "cfg.checkpoint.save_dir", "", str))
     read, states = checkpoint_utils.load_checkpoint_to_cpu, []
 

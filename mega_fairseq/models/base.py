@@ -1,10 +1,14 @@
-"""What the models share as fairseq's commands see them."""
+"""What the models share, and what their encoders and decoders do, as fairseq's commands see them."""
 
 import argparse
 from typing import Any, ClassVar
 
+from torch import nn
+
 from mega_fairseq.models.dropout import check_retained
 from mega_fairseq.models.refused import add_refused
+from mega_fairseq.modules.linear import pack_linears
+from mega_fairseq.modules.stack import MegaStack
 
 
 class MegaModel:
@@ -22,3 +26,20 @@ class MegaModel:
         if getattr(cfg.generation, "retain_dropout", False):
             check_retained(self, cfg.generation.retain_dropout_modules)
         super().prepare_for_inference_(cfg)  # type: ignore[misc]
+
+
+class MegaSide(nn.Module):
+    """Stands before fairseq's encoder or decoder, whose layers are those of `stack`."""
+
+    stack: MegaStack
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.stack.layers
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.stack.layers)
+
+    def make_generation_fast_(self, **unused: Any) -> None:
+        pack_linears(self)

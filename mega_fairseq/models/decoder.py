@@ -7,12 +7,12 @@ import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
+from mega_fairseq.models.base import MegaSide
 from mega_fairseq.models.beams import number_of_rows, reordered
 from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import decoder_output_dim, stack_config
 from mega_fairseq.models.output import build_output, project, target_log_probs
 from mega_fairseq.models.source import Source, sentences
-from mega_fairseq.modules.linear import pack_linears
 from mega_fairseq.modules.stack import StackOutput
 from mega_fairseq.ops.padding import Turn
 from mega_fairseq.state import CarriedEMA, EMAState, LayerState
@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
     states: list[LayerState | None] | None
 
 
-class MegaDecoder(FairseqIncrementalDecoder):
+class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
     """Causal Mega stack; source_dim: width of the encoder's output, None for a language model."""
 
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Module, source_dim: int | None):
@@ -52,14 +52,6 @@ class MegaDecoder(FairseqIncrementalDecoder):
             nn.init.xavier_uniform_(self.project_out_dim.weight)
         outputs = build_output(cfg, dictionary, self.output_embed_dim, embed_tokens)
         self.output_projection, self.adaptive_softmax = outputs
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        return self.stack.layers
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.stack.layers)
 
     def forward(
         self,
@@ -128,7 +120,7 @@ class MegaDecoder(FairseqIncrementalDecoder):
     def _new_tokens(
         self, tokens: Tensor, incremental_state: dict[str, Any] | None, carried: CarriedEMA | None
     ) -> Tokens:
-        count = len(self.stack.layers)
+        count = self.num_layers
         if incremental_state is not None:
             states = self.get_incremental_state(incremental_state, "layers") or [LayerState()] * count
             position = states[0].position
@@ -199,9 +191,6 @@ class MegaDecoder(FairseqIncrementalDecoder):
         states, origins = reordered(states, new_order, origins, same)
         self.set_incremental_state(incremental_state, "layers", states)
         self.set_incremental_state(incremental_state, "origins", origins)
-
-    def make_generation_fast_(self, **unused: Any) -> None:
-        pack_linears(self)
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

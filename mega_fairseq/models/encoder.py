@@ -7,14 +7,14 @@ import torch
 from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
+from mega_fairseq.models.base import MegaSide
 from mega_fairseq.models.building import TokenEmbedding, build_stack
 from mega_fairseq.models.options import stack_config
 from mega_fairseq.models.source import EncoderOut, reordered
-from mega_fairseq.modules.linear import pack_linears
 from mega_fairseq.ops.padding import Turn
 
 
-class MegaEncoder(FairseqEncoder):
+class MegaEncoder(MegaSide, FairseqEncoder):
     """Bidirectional Mega stack over source tokens."""
 
     def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Embedding):
@@ -25,14 +25,6 @@ class MegaEncoder(FairseqEncoder):
         self.embed_tokens = embed_tokens
         self.embedding = TokenEmbedding(cfg, config, embed_tokens, "MegaEncoder")
         self.stack = build_stack(cfg, config, "encoder", causal=False)
-
-    @property
-    def layers(self) -> nn.ModuleList:
-        return self.stack.layers
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.stack.layers)
 
     def forward(
         self,
@@ -70,9 +62,6 @@ class MegaEncoder(FairseqEncoder):
     ) -> Mapping[str, list[Tensor]]:
         """Rows of the batch in a new order; the same tensors where beams of one sentence change places."""
         return reordered(encoder_out, new_order)
-
-    def make_generation_fast_(self, **unused: Any) -> None:
-        pack_linears(self)
 
     def max_positions(self) -> int:
         return self.max_source_positions

@@ -67,7 +67,8 @@ def flags():
     found |= {"--random-order", "--cov"}  # of pytest's plugins
     found |= {name for parser in parsers for action in parser._actions for name in action.option_strings}
     for path in ROOT.glob("*/**/*.py"):
-        if path.relative_to(ROOT).parts[0] in ("scripts", "examples", "benchmarks", "mega_fairseq"):
+        ours = path.relative_to(ROOT).parts[0] in ("scripts", "examples", "benchmarks")
+        if ours or path.name == "__main__.py":
             found |= set(re.findall(r"\"(--[a-z-]+)\"", path.read_text(encoding="utf-8")))
     return found
 

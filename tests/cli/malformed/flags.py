@@ -59,6 +59,7 @@ TRAIN = [
     ("--encoder-embed-path /no/vectors", ["--encoder-embed-path", "/no/vectors", "give a text file"]),
     ("--share-all-embeddings --decoder-embed-dim 8", ["--share-all-embeddings", "(16)", "(8)", "equal"]),
     ("--finetune-from-model /no/file.pt", ["--finetune-from-model", "/no/file.pt", "does not exist"]),
+    ("--finetune-from-model /tmp", ["/tmp", "is a folder", "checkpoint_best.pt"]),
     ("--source-lang fr", ["--source-lang", "fr", "which is en", "leave it out"]),
     ("--source-lang fr --target-lang de", ["dict.fr.txt", "--source-lang"]),
     ("--max-tokens 0", ["--max-tokens", "at least 1", "got 0"]),
