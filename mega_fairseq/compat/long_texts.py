@@ -56,7 +56,7 @@ def _read(models, states, text: Tensor, prompt: Tensor, beams: int, temperature:
     log_probs = []
     for model, state in zip(models, states, strict=True):
         decoder = model.decoder
-        features, _ = decoder.extract_features(text, incremental_state=state)
+        features, _ = decoder.extract_features(text, incremental_state=state, keep_hiddens=False)
         log_probs.append(decoder.target_log_probs(features / temperature, prompt, POSITIONS))
         rows = torch.arange(len(text), device=text.device).repeat_interleave(beams)
         decoder.reorder_incremental_state(state, rows)

@@ -91,11 +91,13 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
         alignment_layer: int | None = None,
         alignment_heads: int | None = None,
         carried: CarriedEMA | None = None,
+        keep_hiddens: bool = True,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Features (B, L, D), and {"attn": [weights (B, L, S) or None], "inner_states": [(L, B, D)]}.
 
         Padding may stand on either side; weights refer to the source as it was padded, and are the mean of
-        any alignment_heads, for there is one. inner_states: the stack's input and each layer's output.
+        any alignment_heads, for there is one. inner_states: the stack's input and each layer's output, or
+        nothing, in less memory, without keep_hiddens.
         carried: what the EMA remembers of an earlier block, replaced by what it remembers of this one.
         """
         if full_context_alignment:
@@ -104,7 +106,7 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
         begun = new.states is not None and new.states[0].cross is not None
         source = Source.of(encoder_out, known=begun)
         x = self.embedding(self.embedding.scale * self.embed_tokens(new.tokens), new.padding)
-        out = self._walk(x, new, source, self.layer_number(alignment_layer))
+        out = self._walk(x, new, source, self.layer_number(alignment_layer), keep_hiddens)
         if incremental_state is not None:
             self.set_incremental_state(incremental_state, "layers", out.states)
             self.set_incremental_state(incremental_state, "sentences", sentences(encoder_out))
@@ -148,17 +150,19 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
             )
         return alignment_layer
 
-    def _walk(self, x: Tensor, new: Tokens, source: Source | None, layer: int) -> StackOutput:
+    def _walk(
+        self, x: Tensor, new: Tokens, source: Source | None, layer: int, keep_hiddens: bool
+    ) -> StackOutput:
         """The stack's output, segment by segment with carried states where no gradient is needed."""
         given = (None, None) if source is None else (source.x, source.padding)
         padding, states = new.padding, new.states
         if x.size(1) <= self.segment or torch.is_grad_enabled() or self.training:
-            return self.stack(x, padding, states, *given, layer, keep_hiddens=True)
+            return self.stack(x, padding, states, *given, layer, keep_hiddens)
         states = states or [LayerState()] * len(self.stack.layers)
         masks = [None] * x.size(1) if padding is None else padding.split(self.segment, 1)
         parts = []
         for part, mask in zip(x.split(self.segment, 1), masks, strict=False):
-            out = self.stack(part, mask, states, *given, layer, keep_hiddens=True)
+            out = self.stack(part, mask, states, *given, layer, keep_hiddens)
             states = out.states
             parts.append(out._replace(states=[]))
         weights = None if parts[0].weights is None else torch.cat([p.weights for p in parts], 1)

@@ -100,7 +100,9 @@ class MegaLM(MegaModel, FairseqLanguageModel):
         scores, end = [], 0
         for part in target.split(self.decoder.segment, 1):
             end += part.size(1)
-            features, _ = self.decoder.extract_features(tokens[:, :end], incremental_state=state)
+            features, _ = self.decoder.extract_features(
+                tokens[:, :end], incremental_state=state, keep_hiddens=False
+            )
             scores.append(self.decoder.target_log_probs(features, part, positions))
         return torch.cat(scores, 1)
 
