@@ -103,3 +103,30 @@ def test_alignments_need_weights_above_zero(weights):
     cfg = OmegaConf.create({"model": {"attention_activation_fn": weights}})
     with pytest.raises(ValueError, match=f"--attention-activation-fn {weights} .*train with softmax"):
         trainer.Trainer(cfg, MagicMock(), MagicMock(), criterion)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_process_groups_end_with_the_work_and_those_of_the_caller_stay(given, monkeypatch):
+    def begin(cfg=None):
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+        return 0
+
+    monkeypatch.setattr(distributed_utils, "distributed_init", (lambda cfg: 0) if given else begin)
+    cfg = OmegaConf.create({"common": {"cpu": True, "tpu": False}, "distributed_training": {}})
+    cfg.distributed_training.update(device_id=0, distributed_rank=0)
+    if given:
+        begin()
+    seen = []
+    try:
+        for _ in range(2):
+            distributed_utils.distributed_main(
+                0, lambda cfg: seen.append(distributed_utils.get_global_group()), cfg, {}
+            )
+            assert torch.distributed.is_initialized() == given
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        vars(distributed_utils.get_global_group).pop("_global_group", None)
+    assert len(seen) == 2 and None not in seen

@@ -50,6 +50,19 @@ def evaluate_in_shards(original, cfg, main, **kwargs):
     return original(cfg, main, **kwargs)
 
 
+@repairs(distributed_utils, "distributed_main")
+def leave_the_group(original, i, main, cfg, kwargs):
+    """distributed/utils.py leaves its process groups to the end of the interpreter, where threads of theirs
+    still run: rarely, a process that has done all its work ends with "terminate called without an active
+    exception", and torchrun reports a failure. Groups that the caller made stay.
+    """
+    given = torch.distributed.is_initialized()
+    original(i, main, cfg, kwargs)
+    if torch.distributed.is_initialized() and not given:
+        torch.distributed.destroy_process_group()
+        vars(distributed_utils.get_global_group).pop("_global_group", None)
+
+
 @repairs(TranslationTask, "valid_step")
 @repairs(FairseqTask, "valid_step")
 def validate_nothing(original, self, sample, *args, **kwargs):
