@@ -115,7 +115,7 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
         x = project(self.project_out_dim, new.turn.undo(out.x))
         weights = out.weights
         if weights is not None:
-            weights = source.turn.undo_columns(new.turn.undo(weights))
+            weights = source.turn.undo_columns(new.turn.undo(weights)).contiguous()  # criteria view them
         inner = [new.turn.undo(h).transpose(0, 1) for h in out.hiddens]
         return x, {"attn": [weights], "inner_states": inner}
 

@@ -86,7 +86,8 @@ class MegaLM(MegaModel, FairseqLanguageModel):
         fill(cfg, MegaLMOptions)
         keep_layers(cfg, "decoder")
         if getattr(cfg, "max_target_positions", None) is None:
-            cfg.max_target_positions = getattr(cfg, "tokens_per_sample", None) or 1024
+            begun = bool(getattr(cfg, "add_bos_token", False))
+            cfg.max_target_positions = (getattr(cfg, "tokens_per_sample", None) or 1024) + begun
         width, dictionary = cfg.decoder_embed_dim, task.source_dictionary
         embed_tokens = build_decoder_embedding(cfg, dictionary, decoder_input_dim(cfg), width)
         return cls(cfg, MegaDecoder(cfg, task.target_dictionary, embed_tokens, source_dim=None))

@@ -135,6 +135,7 @@ class MegaLMOptions(StackOptions):
     char_embedder_highway_layers: int = _option(2, "highway layers of character embeddings")
     max_target_positions: Optional[int] = II("task.max_target_positions")
     tokens_per_sample: int = II("task.tokens_per_sample")
+    add_bos_token: bool = II("task.add_bos_token")
 
 
 def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:

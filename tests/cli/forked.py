@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+IMPORTED = ["fairseq", "torch._dynamo", "torch.distributed.fsdp"]  # which every training imports
 RUNNING = {
     "os.system",
     "os.exec",
@@ -46,7 +47,7 @@ class Commands:
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.server = subprocess.Popen(
-            [sys.executable, __file__, "fairseq", *modules], cwd=ROOT, env=variables, text=True, **pipes
+            [sys.executable, __file__, *IMPORTED, *modules], cwd=ROOT, env=variables, text=True, **pipes
         )
 
     def run(self, command, *arguments, stdin=b"", **confined):

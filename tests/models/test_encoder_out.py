@@ -57,6 +57,8 @@ def test_shapes_are_the_transformers(model):
     assert ours["encoder_embedding"][0].equal(scaled)
     inner, expected = (m(LEFT, None, TARGET)[1]["inner_states"] for m in (model, theirs))
     assert [h.shape for h in inner] == [h.shape for h in expected]
+    weights, expected = (m(LEFT, None, TARGET)[1]["attn"][0] for m in (model, theirs))
+    assert weights.shape == expected.shape and weights.stride() == expected.stride()
     assert len(model.encoder.layers) == model.decoder.num_layers == len(theirs.decoder.layers)
 
 
