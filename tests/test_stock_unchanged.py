@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,6 +57,14 @@ MODELS = {
         ["--arch", "fconv", "--encoder-layers", "[(16, 3)]", "--decoder-layers", "[(16, 3)]", *NMT],
     ),
     "transformer_lm": ("lm", ["--arch", "transformer_lm", *LM_SMALL, "--decoder-attention-heads", "2", *LM]),
+    "s2t_transformer": (
+        "speech",
+        [
+            *("--arch", "s2t_transformer_xs", *SMALL, "--conv-channels", "16", "--task", "speech_to_text"),
+            *("--config-yaml", "config.yaml", "--criterion", "label_smoothed_cross_entropy"),
+            *("--max-tokens", "400"),
+        ],
+    ),
     "roberta": (
         "lm",
         [
@@ -93,7 +102,23 @@ def data(tmp_path_factory):
     run(False, "preprocess", "-s", "en", "-t", "de", *splits, "--destdir", folder / "nmt")
     splits = [f"{split}.en" for split in splits]
     run(False, "preprocess", "--only-source", *splits, "--destdir", folder / "lm")
+    make_speech(folder / "speech", folder / "nmt" / "dict.en.txt")
     return folder
+
+
+def make_speech(folder, dictionary):
+    """Noise for sound, as the features that speech_to_text reads, with sentences to it."""
+    folder.mkdir()
+    (folder / "dict.txt").write_bytes(dictionary.read_bytes())
+    (folder / "config.yaml").write_text("vocab_filename: dict.txt\ninput_feat_per_channel: 8\n")
+    draw = np.random.default_rng(1)
+    for split, count in (("train", 120), ("valid", 20), ("test", 20)):
+        lines = ["id\taudio\tn_frames\ttgt_text"]
+        for number, frames in enumerate(draw.integers(20, 60, count)):
+            sound = folder / f"sound-{split}-{number}.npy"
+            np.save(sound, draw.standard_normal((frames, 8), dtype=np.float32))
+            lines.append(f"{number}\t{sound}\t{frames}\t{' '.join(draw.choice(WORDS, 4))}")
+        (folder / f"{split}.tsv").write_text("\n".join(lines) + "\n")
 
 
 def told(printed):
@@ -111,8 +136,9 @@ def test_a_stock_model_is_what_it_was(name, data, tmp_path):
         printed = told(run(plugin, "train", data / kind, *options, *TRAIN, "--save-dir", save))
         assert any('"train_num_updates": "20"' in line for line in printed)
         path = ["--path", save / "checkpoint_last.pt"]
-        if kind == "nmt":
-            printed += told(run(plugin, "generate", data / kind, *path, "--beam", "3", *WHOLE))
+        if kind in ("nmt", "speech"):
+            more = ["--task", "speech_to_text", "--config-yaml", "config.yaml"] if kind == "speech" else []
+            printed += told(run(plugin, "generate", data / kind, *path, "--beam", "3", *WHOLE, *more))
             assert sum(line.startswith("H-") for line in printed) == 20
         elif name == "transformer_lm":
             printed += told(run(plugin, "eval_lm", data / kind, *path, "--tokens-per-sample", "20", *WHOLE))
