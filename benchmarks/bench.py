@@ -2,23 +2,27 @@
 
     python benchmarks/bench.py [--quick] [--only NAME...]
 
-Ours and its baselines run in turn, in processes of their own, medians of 5 rounds (--quick: 1, and shorter
-texts); a ratio's spread is its lowest and highest round. Memory is measured in fresh processes. Writes
-results.json (--quick: nothing) and prints a table. Nothing else should run meanwhile.
+Ours and its baselines run in turn, in processes of their own, medians of 5 rounds; a ratio's spread is its
+lowest and highest round. Memory is measured in fresh processes. Prints a table, and writes results.json and
+the table of README.md beside it. Nothing else should run meanwhile.
+
+--quick has one round of each, shorter texts and no memory, and writes nothing. A target is for a size: where
+the quick one is another, the ratio is only shown.
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from measure import KEPT, STOCK, Times, Worker, interleaved, median, peak_memory, ratio
+from measure import KEPT, STOCK, Times, Worker, interleaved, median, peak_memory, progress, ratio
 
 HERE = Path(__file__).parent
 WAYS = ("ours", "textbook")
@@ -31,6 +35,10 @@ class Options(argparse.Namespace):
     quick: bool
     rounds: int
     often: int
+
+    def whole(self, target: float) -> float | None:
+        """A target that is for the sizes of a whole run."""
+        return None if self.quick else target
 
 
 def row(
@@ -70,19 +78,27 @@ def run(options: Options, rounds: int | None = None, **work: tuple[Any, ...]) ->
     return interleaved(workers, rounds or options.rounds, options.often)
 
 
-def memory(name: str, target: float, above: tuple[Any, ...], below: tuple[Any, ...], baseline: str) -> Row:
-    """The ratio of two pieces of work's peak memory as a row."""
-    used = {"ours": peak_memory(*above), baseline: peak_memory(*below)}
-    return row(name, used["ours"] / used[baseline], "x", baseline, target, least=False, megabytes=used)
+def memory(
+    options: Options, name: str, target: float, above: tuple[Any, ...], below: tuple[Any, ...], baseline: str
+) -> Iterator[Row]:
+    """The ratio of two pieces of work's peak memory as a row; none in a quick run."""
+    if options.quick:
+        return
+    used = {}
+    with progress(name, 2) as bar:
+        for side, work in (("ours", above), (baseline, below)):
+            used[side] = peak_memory(*work)
+            bar.update()
+    yield row(name, used["ours"] / used[baseline], "x", baseline, target, least=False, megabytes=used)
 
 
 def ema(options: Options) -> Iterator[Row]:
     causal, both = (4096, 2048) if options.quick else (16384, 4096)
     works = {way: ("ema", way, 1, causal) for way in WAYS}
-    yield compare(f"ema, L {causal}", run(options, **works), "textbook", "ours", 8, least=True)
-    yield memory("ema, memory", 1 / 8, works["ours"], works["textbook"], "textbook")
+    yield compare(f"ema, L {causal}", run(options, **works), "textbook", "ours", options.whole(8), least=True)
+    yield from memory(options, "ema, memory", 1 / 8, works["ours"], works["textbook"], "textbook")
     times = run(options, **{way: ("ema", way, 1, both, 1) for way in WAYS})
-    yield compare(f"ema-bidirectional, L {both}", times, "textbook", "ours", 6, least=True)
+    yield compare(f"ema-bidirectional, L {both}", times, "textbook", "ours", options.whole(6), least=True)
     for direction, kind in ((0, "causal"), (1, "both ways")):
         times = run(options, 3 * options.rounds, **{way: ("ema", way, 32, 32, direction) for way in WAYS})
         yield compare(f"ema-short, {kind}", times, "textbook", "ours", 1.5, least=True)
@@ -92,25 +108,26 @@ def layer(options: Options) -> Iterator[Row]:
     length = 2048 if options.quick else 16384
     works = {way: ("layer", way, length) for way in WAYS}
     times = run(options, **works, bare=("bare", "layer", "textbook", length))
-    yield compare(f"layer, L {length}", times, "ours", "bare", 1.5, least=False)
-    yield memory("layer, memory", 0.4, works["ours"], works["textbook"], "textbook")
+    yield compare(f"layer, L {length}", times, "ours", "bare", options.whole(1.5), least=False)
+    yield from memory(options, "layer, memory", 0.4, works["ours"], works["textbook"], "textbook")
 
 
 def linear(options: Options) -> Iterator[Row]:
     short, long = (1024, 8192) if options.quick else (8192, 65536)
     works = {f"L {n}": ("layer", "ours", n) for n in (short, long)}
     kinds = {"linear": None} if options.quick else {"linear": None, "linear, memory kept": KEPT}
+    target = options.whole(8.6)
     for kind, settings in kinds.items():
         workers = {name: Worker(*what, settings=settings) for name, what in works.items()}
         times = interleaved(workers, options.rounds, options.often)
-        yield compare(f"{kind}, L {short} to {long}", times, f"L {long}", f"L {short}", 8.6, least=False)
-    yield memory("linear, memory", 8.3, works[f"L {long}"], works[f"L {short}"], f"L {short}")
+        yield compare(f"{kind}, L {short} to {long}", times, f"L {long}", f"L {short}", target, least=False)
+    yield from memory(options, "linear, memory", 8.3, works[f"L {long}"], works[f"L {short}"], f"L {short}")
 
 
 def checkpointed(options: Options) -> Iterator[Row]:
-    length = 2048 if options.quick else 8192
+    length = 8192
     plain, recomputed = (("layer", "ours", length, 1024, 6, on) for on in (0, 1))
-    yield memory("checkpoint-activations, memory", 0.4, recomputed, plain, "plain")
+    yield from memory(options, "checkpoint-activations, memory", 0.4, recomputed, plain, "plain")
 
 
 def train_nmt(options: Options) -> Iterator[Row]:
@@ -145,24 +162,24 @@ def decode_lm(options: Options) -> Iterator[Row]:
 def decode_nmt(options: Options) -> Iterator[Row]:
     steps = 32 if options.quick else 128
     times = run(options, **{way: ("decode_nmt", way, steps) for way in (*WAYS, "transformer")})
-    yield compare("decode-nmt, textbook", times, "textbook", "ours", 1.7, least=True)
-    yield compare("decode-nmt, transformer", times, "transformer", "ours", 1.0, least=True)
+    yield compare("decode-nmt, textbook", times, "textbook", "ours", options.whole(1.7), least=True)
+    yield compare("decode-nmt, transformer", times, "transformer", "ours", options.whole(1.0), least=True)
 
 
 def prefill(options: Options) -> Iterator[Row]:
     length = 1024 if options.quick else 8192
     workers = {way: Worker("prefill", way, length) for way in ("ours", "steps")}
     times = interleaved(workers, 1, 1, warm_up=False)
-    yield compare(f"prefill, {length} tokens", times, "steps", "ours", 15, least=True)
+    yield compare(f"prefill, {length} tokens", times, "steps", "ours", options.whole(15), least=True)
 
 
 def eval_lm(options: Options) -> Iterator[Row]:
     short, long = (8192, 16384) if options.quick else (8192, 131072)
     works = {f"blocks of {n}": ("evaluate", n, long) for n in (short, long)}
-    times = run(options, **works)
-    yield compare("eval-lm", times, f"blocks of {long}", f"blocks of {short}", 1.1, least=False)
+    times, target = run(options, **works), options.whole(1.1)
+    yield compare("eval-lm", times, f"blocks of {long}", f"blocks of {short}", target, least=False)
     one = [("evaluate", n, n) for n in (long, short)]
-    yield memory("eval-lm, memory", 1.3, *one, f"{short}")
+    yield from memory(options, "eval-lm, memory", 1.3, *one, f"{short}")
 
 
 def start(options: Options) -> Iterator[Row]:
@@ -179,27 +196,59 @@ def main() -> None:
     """Run the cases and write what they give."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("--quick", action="store_true", help="less of everything: under 4 minutes, no file")
+    parser.add_argument("--quick", action="store_true", help="less of everything: under 5 minutes, no file")
     parser.add_argument("--only", nargs="+", choices=[case.__name__ for case in CASES], help="these cases")
     options = parser.parse_args(namespace=Options())
     options.rounds, options.often = (1, 1) if options.quick else (5, 2)
     chosen = [case for case in CASES if not options.only or case.__name__ in options.only]
     rows = [] if len(chosen) == len(CASES) else _earlier([case.__name__ for case in chosen])
-    for case in chosen:
+    for number, case in enumerate(chosen, 1):
         began = time.monotonic()
+        print(f"{case.__name__}, {number} of {len(chosen)}", file=sys.stderr, flush=True)
         for made in case(options):
             rows.append({"case": case.__name__, **made})
             mark = {True: "holds", False: "FALLS SHORT", None: f"({made['baseline']})"}[made["holds"]]
             target = made["target"] or "to compare"
             print(f"{made['name']:32} {made['value']:8.3f} {made['unit']}  {target:15} {mark}", flush=True)
-        print(f"  {case.__name__}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+        print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
         if not options.quick:
-            (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if options.quick:
-        print("One round of less work than the targets are for: they are make bench's to tell.")
-    print(
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, not on a GPU"
-    )
+            write(rows)
+    print(f"{os.cpu_count()} cores, torch {version('torch')}, not on a GPU")
+
+
+SPOKEN = {"bare": "bare products", "textbook": "the textbook", "transformer": "the transformer"}
+TABLE = re.compile(r"^\| what \| ratio \|.*\n(?:\|.*\n)*", re.MULTILINE)
+
+
+def table(rows: list[Row]) -> str:
+    """The results as benchmarks/README.md shows them."""
+    lines = ["| what | ratio | lowest, highest round | CPU time | target | |", "|---|---|---|---|---|---|"]
+    for made in rows:
+        name = f"{made['name']}, against {SPOKEN.get(made['baseline'], made['baseline'])}"
+        unit = " s" if made["unit"] == "s" else ""
+        rounds = "{:.2f}, {:.2f}".format(*made["spread"]) if "spread" in made else ""
+        if "megabytes" in made:
+            rounds = " / ".join(f"{used:.0f}" for used in made["megabytes"].values()) + " MB"
+        holds = {True: "holds", False: "falls short", None: ""}[made["holds"]]
+        cells = [
+            name,
+            f"{made['value']:.3g}{unit}",
+            rounds,
+            made.get("cpu", ""),
+            made["target"] or "to compare",
+        ]
+        lines.append(f"| {' | '.join(map(str, [*cells, holds]))} |")
+    return "\n".join(lines) + "\n"
+
+
+def write(rows: list[Row]) -> None:
+    """Into results.json and the README's table, in the order of the cases."""
+    order = [case.__name__ for case in CASES]
+    rows = sorted(rows, key=lambda made: order.index(made["case"]))
+    (HERE / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    readme = HERE / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(TABLE.sub(lambda _: table(rows), text, count=1), encoding="utf-8")
 
 
 def _earlier(again: list[str]) -> list[Row]:

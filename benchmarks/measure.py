@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+from tqdm import tqdm
+
 HERE = Path(__file__).parent
 # Memory as torch and the C library have it: any MALLOC_ variable keeps the plugin from changing that.
 STOCK = {"THP_MEM_ALLOC_ENABLE": "0", "MALLOC_PERTURB_": "0"}
@@ -81,17 +83,26 @@ def interleaved(work: dict[str, Worker], rounds: int, often: int = 2, warm_up: b
     often: how many times each does its work in its turn; the last one counts. The host of a virtual machine
     takes back memory that a process frees, and while the others had their turn it has done so.
     """
-    for worker in work.values():
-        worker.wait_until_ready()
     times: Times = {name: [] for name in work}
-    for i in range(rounds + warm_up):
-        for name, worker in work.items():
-            measured = worker.run(often)
-            if i or not warm_up:
-                times[name].append(measured)
+    with progress("starting", len(work)) as bar:
+        for worker in work.values():
+            worker.wait_until_ready()
+            bar.update()
+    with progress(", ".join(work), (rounds + warm_up) * len(work)) as bar:
+        for i in range(rounds + warm_up):
+            for name, worker in work.items():
+                measured = worker.run(often)
+                bar.update()
+                if i or not warm_up:
+                    times[name].append(measured)
     for worker in work.values():
         worker.__exit__(None, None, None)
     return times
+
+
+def progress(what: str, total: int) -> tqdm:
+    """A bar that goes away with the work it tells of."""
+    return tqdm(total=total, desc=f"  {what}", leave=False, dynamic_ncols=True)
 
 
 def median(times: list[Measured]) -> float:

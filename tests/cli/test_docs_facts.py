@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import re
 from argparse import Namespace
 
@@ -121,3 +122,11 @@ def test_a_decoder_remembers_what_the_table_says(row):
     sizes = [state.ema.memory.numel(), *held]
     assert sizes == [ema, attention, cross]
     assert (config.layers, config.layers * sum(sizes)) == (layers, total)
+
+
+def test_the_benchmarks_show_their_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import bench
+
+    rows = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert bench.table(rows) in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
