@@ -24,5 +24,5 @@ def look_among_all_options(original, self, args, *rest, **named):
     no dataclass. With another it stops on the first of them, and does not say that it takes multilingual models.
     """
     if not isinstance(args, Namespace):
-        args = Namespace(**{**OmegaConf.to_container(args), **vars(self.args)})
+        args = Namespace(**{**OmegaConf.to_container(args), **vars(self.args), "_name": args._name})
     return original(self, args, *rest, **named)
