@@ -29,7 +29,6 @@ BOTH = {
     "hub.generate(codes, max_len_a=0, max_len_b=7)": None,
     "hub.generate(codes, no_repeat_ngram_size=1)": None,
     "hub.generate(codes, unkpen=-30)": PLAIN,
-    "hub.generate(codes, score_reference=True)": None,
     "hub.encode(texts[0])": None,
     "hub.decode(codes[0])": None,
     "hub.tokenize(texts[0]), hub.detokenize(texts[0])": None,
@@ -53,6 +52,7 @@ LANGUAGE = {
     "hub.score(texts)": None,
     "hub.score(texts[0])": None,
     "hub.score(texts, replace_newline_with_eos=True)": None,
+    "hub.generate(codes, score_reference=True)": None,
 }
 # Keywords of from_pretrained, with which the texts are translated.
 LOADED = [
