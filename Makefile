@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 SHELL_SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
-.PHONY: setup quickstart quickstart-lm test test-slow test-shared bench bench-quick lint format
+.PHONY: setup quickstart quickstart-lm lock test test-slow test-shared bench bench-quick lint format
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ $(STAMP): requirements.txt requirements.lock setup.py
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
+
+# From whatever index pip is set up with; what is left out stands in pyproject.toml.
+lock: setup
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile $(ARGS) --output-file requirements.lock requirements.txt
 
 quickstart: setup
 	$(BIN)/python examples/quickstart/run.py $(ARGS)
