@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKED = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-LOCKED.sort(key=lambda name: name != "setuptools")  # it refuses to load after pip has loaded the old distutils
+LOCKED.sort(key=lambda name: name != "setuptools")  # it does not load after pip has loaded distutils
 
 
 def modules(name):

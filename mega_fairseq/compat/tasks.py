@@ -20,8 +20,9 @@ def keep_the_arguments(original, self, args, src_dict, tgt_dict):
 
 @repairs(MultilingualTranslationTask, "build_model")
 def look_among_all_options(original, self, args, *rest, **named):
-    """tasks/multilingual_translation.py reads its own options from the model's, which hold them where an architecture has
-    no dataclass. With another it stops on the first of them, and does not say that it takes multilingual models.
+    """tasks/multilingual_translation.py reads its own options from the model's, which hold them where an
+    architecture has no dataclass. With another it stops on the first of them, and does not say that it takes
+    multilingual models.
     """
     if not isinstance(args, Namespace):
         args = Namespace(**{**OmegaConf.to_container(args), **vars(self.args), "_name": args._name})

@@ -80,7 +80,11 @@ def expanded(word):
     return ["".join(choice) for choice in itertools.product(*parts)]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+# docs/fairseq.md has the flags of every task, as tests/contract wrote them.
+WRITTEN = [path for path in DOCUMENTS if path != ROOT / "docs" / "fairseq.md"]
+
+
+@pytest.mark.parametrize("document", WRITTEN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_flags_exist(document, flags):
     text = document.read_text(encoding="utf-8")
     words = [word.rstrip(",") for word in re.findall(r"(?<![\w-])--(?=[a-z{])[a-z0-9{},-]+", text)]
