@@ -305,7 +305,8 @@ TRAIN_NMT = [
         why="the transformer ignores it; Mega needs --adaptive-input-cutoff",
     ),
     Row(RDROP),
-    Row("--rdrop-alpha 5", RDROP),
+    # Without dropout the divergence is a rounding's, which is shown where it is above zero.
+    Row("--rdrop-alpha 5", f"{RDROP} --disable-validation"),
 ]
 
 # fairseq-train of a translation model with word alignments: transformer_align, and mega_nmt
