@@ -1,5 +1,6 @@
 """One program for the stock transformer and for Mega: a command on the same data, and what it shows."""
 
+import functools
 import json
 import random
 import re
@@ -134,13 +135,16 @@ class Frame:
         self.count += 1
         return self.folder / str(self.count)
 
-    def train(self, kind, side, given="", save=None, data=None):
-        """Train and see. given: after the arguments of KINDS. data: a folder; None: the kind's own; or ""."""
+    def train(self, kind, side, given="", save=None, data=None, start=None):
+        """Train and see.
+
+        given: after the arguments of KINDS. data: a folder; None: the kind's own; or "". start: as for run().
+        """
         save = save or self.place()
         parts = self.filled(f"{ARCHITECTURES[kind][side]} {KINDS[kind]} {given}", kind, side, save)
         if data != "":
             parts.insert(0, data or self.folder / kind)
-        return self.run("train", *parts, "--save-dir", save, save=save)
+        return self.run("train", *parts, "--save-dir", save, save=save, start=start)
 
     def evaluate(self, command, kind, side, given="", stdin=""):
         """Let the trained model do it and see. given: arguments that follow those of COMMANDS."""
@@ -148,9 +152,11 @@ class Frame:
         parts = self.filled(f"{COMMANDS[command, kind]} {given}", kind, side, save)
         return self.run(command, self.folder / kind, *parts, save=save, stdin=stdin.encode())
 
-    def run(self, command, *arguments, save, stdin=b""):
+    def run(self, command, *arguments, save, stdin=b"", start=None):
+        """start: what runs the command, and gives a Done; None: one process."""
         user_dir = ["--user-dir", ROOT / "mega_fairseq"]  # unless there is another among the arguments
-        return self.see(self.commands.run(command, *user_dir, *arguments, stdin=stdin), save)
+        start = start or functools.partial(self.commands.run, stdin=stdin)
+        return self.see(start(command, *user_dir, *arguments), save)
 
     def trained(self, kind, side):
         """The folder of a model that knows its text, trained once."""

@@ -22,6 +22,7 @@ TABLES = [
         "test_training.py, test_training_lm.py",
     ),
     ("`fairseq-train`, translation", rows.TRAIN_NMT, "test_training.py"),
+    ("`fairseq-train`, translation, two processes on CPUs", rows.DISTRIBUTED, "test_distributed.py"),
     ("`fairseq-train`, translation with word alignments", rows.TRAIN_ALIGN, "test_training.py"),
     ("`fairseq-train`, language models", rows.TRAIN_LM, "test_training_lm.py"),
     ("`fairseq-generate`, translation", rows.GENERATE, "test_generation.py"),

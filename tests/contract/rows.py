@@ -22,6 +22,7 @@ class Row(NamedTuple):
 
 
 ALONE = "for several processes, and here is one"
+SUMMED = "the default, or another way to the same sum of gradients"
 GPU = "for GPUs"
 LOGGING = "it says where to log, or how"
 KEPT = "the transformer stops on the list that fairseq makes of it"
@@ -307,6 +308,36 @@ TRAIN_NMT = [
     Row(RDROP),
     # Without dropout the divergence is a rounding's, which is shown where it is above zero.
     Row("--rdrop-alpha 5", f"{RDROP} --disable-validation"),
+]
+
+# fairseq-train of a translation model in two processes on CPUs
+DISTRIBUTED = [
+    Row("--ddp-backend pytorch_ddp", still=SUMMED),
+    Row("--ddp-backend c10d", still=SUMMED),
+    Row("--ddp-backend legacy_ddp", still=SUMMED),
+    Row("--ddp-backend no_c10d", still=SUMMED),
+    Row("--ddp-backend fully_sharded"),
+    Row("--ddp-backend slowmo", stops="pip install fairscale"),
+    Row("--zero-sharding os", stops="pip install fairscale"),
+    Row("--use-bmuf"),
+    Row("--global-sync-iter 2 --warmup-iterations 1 --block-momentum 0.1 --block-lr 0.5", "--use-bmuf"),
+    Row("--find-unused-parameters --bucket-cap-mb 1 --gradient-as-bucket-view", still=SUMMED),
+    Row("--broadcast-buffers --fix-batches-to-gpus --heartbeat-timeout 0", still=SUMMED),
+    Row("--fast-stat-sync --all-gather-list-size 40000", still=SUMMED),
+    Row("--update-freq 2 --ddp-comm-hook fp16"),
+    Row(
+        "--load-checkpoint-on-all-dp-ranks --restore-file {trained-KIND}/checkpoint_last.pt --max-update 153"
+    ),
+    Row("--reset-optimizer", f"{RESUMED} --load-checkpoint-on-all-dp-ranks"),
+    Row("--store-ema --ema-decay 0.5"),
+    Row("--encoder-layerdrop 0.5 --decoder-layerdrop 0.5", stops="finished reduction in the prior"),
+    Row("--encoder-layerdrop 0.5 --decoder-layerdrop 0.5", "--ddp-backend legacy_ddp"),
+    Row("--checkpoint-activations"),
+    Row("--fp16"),
+    Row("--bf16"),
+    Row("--memory-efficient-fp16"),
+    Row("--adaptive-softmax-cutoff 8,16 --criterion adaptive_loss", stops="--ddp-backend=legacy_ddp"),
+    Row(ADAPTIVE),
 ]
 
 # fairseq-train of a translation model with word alignments: transformer_align, and mega_nmt
