@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from running import put_off
 from stage import StageError, say
 
 VALID = re.compile(r"\| valid \| (\{.*\})")
@@ -60,20 +61,27 @@ def train(command: list[str], log: Path) -> None:
 @contextmanager
 def _started(command: list[str], **streams) -> Iterator[subprocess.Popen]:
     """The command as a process that holds what `running.alone` holds, and is killed if the block fails."""
-    with subprocess.Popen(
-        command,
-        **streams,
-        stdin=subprocess.DEVNULL,
-        env=environment(),
-        start_new_session=True,  # a group, with its workers
-        close_fds=False,
-    ) as process:
-        try:
-            yield process
-        except BaseException:
+    process = None
+    try:
+        with put_off():
+            process = subprocess.Popen(
+                command,
+                **streams,
+                stdin=subprocess.DEVNULL,
+                env=environment(),
+                start_new_session=True,  # a group, with its workers
+                close_fds=False,
+            )
+        yield process
+    except BaseException:
+        if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # or it would go on, unseen
-            raise
+        raise
+    finally:
+        if process is not None:
+            with process:  # closes its pipes and waits
+                pass
 
 
 def validations(lines: Iterator[str]) -> Iterator[tuple[int, float]]:

@@ -81,7 +81,7 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
     """
     pool = ProcessPoolExecutor(count, initializer=_end_with_parent)
     try:
-        with _put_off():
+        with put_off():
             pool.submit(int)  # starts them
         yield pool
     except BrokenProcessPool:
@@ -91,13 +91,13 @@ def workers(count: int) -> Iterator[ProcessPoolExecutor]:
             process.kill()  # or the end would wait for what they have begun
         raise
     finally:
-        with _put_off():
+        with put_off():
             pool.shutdown()
 
 
 @contextmanager
-def _put_off() -> Iterator[None]:
-    """Interrupt after the block what is interrupted in it: within a fork or a finalizer that is lost."""
+def put_off() -> Iterator[None]:
+    """Interrupt after the block what is interrupted in it, where that is lost or leaves a process behind."""
     arrived = []
     kinds = [kind for kind in STOPPING if signal.getsignal(kind) is signal.default_int_handler]
     for kind in kinds:

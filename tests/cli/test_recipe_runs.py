@@ -14,7 +14,7 @@ import wmt16_mirror as mirrors
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "examples" / "common"
 SLEEPY = f"""
-import multiprocessing, os, signal, sys, time
+import multiprocessing, os, signal, subprocess, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(COMMON)!r})
 import commands, running
@@ -26,10 +26,21 @@ else: print("pid", os.getpid(), flush=True)
 time.sleep(120)
 '''
 
+def stopped_after(start):
+    def stopped(*arguments):
+        pid = start(*arguments)
+        print("pid", pid, file=open("log", "a"), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return pid
+    return stopped
+
 def work():
     with running.alone(Path("out"), "sleeper"):
         if sys.argv[1] == "command":
             commands.run([sys.executable, "-c", FAMILY], Path("log"))
+        if sys.argv[1] == "start":
+            subprocess._fork_exec = stopped_after(subprocess._fork_exec)
+            commands.run([sys.executable, "-c", "import time; time.sleep(120)"], Path("log"))
         if sys.argv[1] == "fork":
             os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
         with running.workers(2) as pool:
@@ -115,6 +126,15 @@ def test_a_signal_while_workers_are_forked_is_not_lost(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 130
     assert done.stderr.strip() == "sleeper: stopped; the same command goes on from here"
+
+
+def test_a_signal_while_a_command_starts_ends_it(tmp_path):
+    command = [sys.executable, "-c", SLEEPY, "start"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "sleeper: stopped; the same command goes on from here"
+    (pid,) = re.findall(r"pid (\d+)\n", (tmp_path / "log").read_text())
+    assert not alive(int(pid))
 
 
 def test_a_worker_that_dies_is_told(tmp_path):
