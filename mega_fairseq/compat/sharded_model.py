@@ -62,7 +62,15 @@ class FullySharded(nn.Module):
             parameter.grad = None
 
     def whole_norm(self, norm: Tensor) -> Tensor:
-        """The norm () of the whole gradient, from that of this process's part."""
+        """The norm () of the whole gradient. norm: that of this process's part.
+
+        On a CPU, in float32, each whole gradient is gathered for it: one process has that norm to the last
+        bit, and Adam would make whole steps of what another bit does to gradients that are zero.
+        """
+        if norm.device.type == "cpu" and all(part.dtype == torch.float32 for part in self._parts.values()):
+            with_gradient = [(part.grad, self._whole[name]) for name, part in self._parts.items()]
+            norms = [torch.norm(_joined(*pair)) for pair in with_gradient if pair[0] is not None]
+            return torch.norm(torch.stack(norms))
         square = norm.float() ** 2
         dist.all_reduce(square, group=self.group)
         return square**0.5
@@ -86,10 +94,7 @@ class FullySharded(nn.Module):
         def gathered(tensor: Tensor, whole: DTensor) -> Tensor:
             if tensor.shape != whole.to_local().shape:
                 return tensor
-            parts = DTensor.from_local(
-                tensor, whole.device_mesh, whole.placements, shape=whole.shape, stride=whole.stride()
-            )
-            return _whole(parts)
+            return _joined(tensor, whole)
 
         return self._with_states(optimizer.state_dict(), gathered)
 
@@ -132,6 +137,12 @@ def _part_of(parameter: Any) -> nn.Parameter:
 
 def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+
+
+def _joined(part: Tensor, like: DTensor) -> Tensor:
+    """The whole of which each process has a part, shared out as `like` is; a collective call."""
+    placed = {"shape": like.shape, "stride": like.stride()}
+    return _whole(DTensor.from_local(part, like.device_mesh, like.placements, **placed))
 
 
 def _shared_out(tensor: Tensor, like: DTensor) -> DTensor:

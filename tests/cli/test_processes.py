@@ -118,15 +118,19 @@ def test_a_training_goes_on_with_another_number_of_processes(run, trained, tmp_p
 
 
 SHARDED = ["--ddp-backend", "fully_sharded", "--min-params-to-wrap", "1"]
-# Clipping sums a norm in another order; Adam makes whole steps of a gradient that is zero but for rounding.
-EXACT = {"adam": ["--clip-norm", "0"], "clipped": ["--optimizer", "sgd", "--lr", "0.1"]}
+# Another bit of the norm would show: Adam makes whole steps of a gradient that is zero but for rounding.
+OPTIMIZERS = {
+    "clipped": [],
+    "not clipped": ["--clip-norm", "0"],
+    "sgd": ["--optimizer", "sgd", "--lr", "0.1"],
+}
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("optimizer", EXACT)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_sharded_training_is_that_of_one_process(run, trained, tmp_path, model, optimizer):
     """It is saved whole and goes on, sharded or by one process."""
-    data, options = trained[model] / "bin", EXACT[optimizer]
+    data, options = trained[model] / "bin", OPTIMIZERS[optimizer]
     train(run, data, model, tmp_path / "one", *options)
     train(run, data, model, tmp_path / "two", *SHARDED, *options, processes=2, updates=17)
     shutil.copytree(tmp_path / "two", tmp_path / "back")
