@@ -30,6 +30,7 @@ BITS = "Mega computes the same bits whichever side is padded"
 ROUNDING = "Mega's first gradients are so small that half precision rounds them by the scale of the loss"
 SMALL = "the default, or without effect on data as small as here"
 PIPELINE = "for the models that fairseq cuts into a pipeline"
+LENGTHS = "--rel-pos-bias simple keeps the lengths that it was trained with; rotary takes any"
 # Bases
 RESUMED = "--restore-file {trained-KIND}/checkpoint_last.pt --max-update 156"
 BLEU = "--restore-file {trained-KIND}/checkpoint_last.pt --max-update 152 --eval-bleu"
@@ -264,6 +265,7 @@ TRAIN_NMT = [
     Row("--max-source-positions 8 --skip-invalid-size-inputs-valid-test"),
     Row("--max-target-positions 8", stops="--skip-invalid-size-inputs-valid-test"),
     Row("--truncate-source --max-source-positions 8 --skip-invalid-size-inputs-valid-test"),
+    Row("--max-source-positions 2048", RESUMED, differs="stock works", why=LENGTHS),
     Row("--left-pad-source", differs="parameters, values", why=BITS),
     Row("--left-pad-target", differs="parameters, values", why=BITS),
     Row(
@@ -362,6 +364,7 @@ TRAIN_LM = [
     Row("--past-target", stops="Unsupported language modeling target: past"),
     Row("--add-bos-token"),
     Row("--max-target-positions 16", stops="--skip-invalid-size-inputs-valid-test"),
+    Row("--tokens-per-sample 30", RESUMED, differs="stock works", why=LENGTHS),
     Row("--shorten-method truncate", "--tokens-per-sample 5"),
     Row("--shorten-method random_crop --shorten-data-split-list train --tokens-per-sample 8"),
     Row("--pad-to-fixed-length", "--sample-break-mode eos"),
