@@ -37,10 +37,14 @@ def check_factor(factor: float, flag: str, width: int, cutoffs: list[int]) -> No
 
 
 def build_adaptive_input(cfg: Any, dictionary: Any, width: int, dim: int) -> AdaptiveInput:
-    """Embeddings of `width` for the most frequent words and fewer for others, projected to `dim`."""
+    """Embeddings of `width` for the most frequent words and fewer for others, projected to `dim`.
+
+    fairseq takes one word of each band for padding, and it stays zero. The transformer adds a position to it;
+    in Mega norms without variance would follow, whose gradients overflow. Here only the padding is zero.
+    """
     cutoffs = input_cutoffs(cfg, len(dictionary))
     check_factor(cfg.adaptive_input_factor, "--adaptive-input-factor", width, cutoffs)
-    return AdaptiveInput(
+    adaptive = AdaptiveInput(
         len(dictionary),
         dictionary.pad(),
         width,
@@ -50,6 +54,11 @@ def build_adaptive_input(cfg: Any, dictionary: Any, width: int, dim: int) -> Ada
         cfg.quant_noise_pq,
         cfg.quant_noise_pq_block_size,
     )
+    for words, _ in adaptive.embeddings[1:]:
+        with torch.no_grad():
+            words.weight[words.padding_idx].normal_(std=words.embedding_dim**-0.5)
+        words.padding_idx = None
+    return adaptive
 
 
 def build_adaptive_softmax(cfg: Any, dictionary: Any, dim: int, embed_tokens: nn.Module) -> AdaptiveSoftmax:

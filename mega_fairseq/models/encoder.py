@@ -57,6 +57,11 @@ class MegaEncoder(MegaSide, FairseqEncoder):
         }
         return EncoderOut(tensors, torch.arange(len(src_tokens), device=src_tokens.device))
 
+    def forward_torchscript(self, net_input: Mapping[str, Tensor]) -> EncoderOut:
+        """As generation calls it: without the layers' states, which each step would reorder."""
+        given = {name: value for name, value in net_input.items() if name != "prev_output_tokens"}
+        return self(**{"return_all_hiddens": False, **given})
+
     def reorder_encoder_out(
         self, encoder_out: Mapping[str, list[Tensor]], new_order: Tensor
     ) -> Mapping[str, list[Tensor]]:

@@ -6,7 +6,7 @@ import torch
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from torch import Tensor
 
-from mega_fairseq.models.base import MegaModel
+from mega_fairseq.models.base import MegaModel, plain
 from mega_fairseq.models.building import build_decoder_embedding
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.options import MegaLMOptions, decoder_input_dim, fill, keep_layers
@@ -78,7 +78,7 @@ class MegaLM(MegaModel, FairseqLanguageModel):
 
     def __init__(self, cfg: Any, decoder: MegaDecoder):
         super().__init__(decoder)
-        self.cfg = cfg
+        self.cfg = plain(cfg)
 
     @classmethod
     def build_model(cls, cfg: Any, task: Any) -> "MegaLM":

@@ -6,7 +6,7 @@ from fairseq import hub_utils
 from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
 from torch import Tensor
 
-from mega_fairseq.models.base import MegaModel
+from mega_fairseq.models.base import MegaModel, plain
 from mega_fairseq.models.building import build_decoder_embedding, build_embedding
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.encoder import MegaEncoder
@@ -48,7 +48,7 @@ class MegaNMT(MegaModel, FairseqEncoderDecoderModel):
 
     def __init__(self, cfg: Any, encoder: MegaEncoder, decoder: MegaDecoder):
         super().__init__(encoder, decoder)
-        self.cfg = cfg
+        self.cfg = self.args = plain(cfg)
         self.supports_align_args = True
         self.alignment_layer = decoder.layer_number(cfg.alignment_layer)
 

@@ -19,6 +19,7 @@ class FeedForward(nn.Module):
     def __init__(self, config: MegaConfig, dropout: Callable[..., Dropout] = Dropout):
         super().__init__()
         self.pre_norm = config.normalize_before
+        self.hidden_dim = config.ffn_dim
         self.activation = ACTIVATION_FUNCTIONS[config.activation_fn]
         self.norm = build_norm(config.normalization_type, config.embed_dim)
         self.fc1 = build_linear(config.embed_dim, config.ffn_dim, config.weight_init)
@@ -28,7 +29,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inputs, call = self.norm(x) if self.pre_norm else x, how_to_call(x)
-        drop_hidden = self.activation_dropout.for_pieces(x, self.fc1.out_features)
+        drop_hidden = self.activation_dropout.for_pieces(x, self.hidden_dim)
         drop = self.dropout.for_pieces(x, x.size(-1))
 
         first, parameters = Product(self.fc1), [] if call is plain else list(self.fc1.parameters())

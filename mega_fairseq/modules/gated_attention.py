@@ -65,7 +65,7 @@ class GatedAttention(nn.Module):
             call=how_to_call(x),
             carry=state is not None,
             drop_averaged=self.dropout.for_pieces(x, x.size(-1)),
-            drop_value=self.hidden_dropout.for_pieces(x, self.v_proj.out_features),
+            drop_value=self.hidden_dropout.for_pieces(x, self.widths[2]),
             drop_h=self.dropout.for_pieces(x, x.size(-1)),
         )
         cache, parts = state and state.attention, []
