@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/campaigns/stranger/walk.py [--folder FOLDER]
 
-About 40 minutes on 2 cores. What sets up, installs, makes or trains (make, pip, git) runs as documented, each
+About 20 minutes on 2 cores. What sets up, installs, makes or trains (make, pip, git) runs as documented, each
 quickstart for a minute; what tests run is run by these, in the clone and its own environment. Writes
 walk.json: each command with its status. The clone is of what is committed.
 """
@@ -69,7 +69,7 @@ def main() -> None:
         "--folder", type=Path, help="an empty folder (default: a new one, removed at the end)"
     )
     given = parser.parse_args()
-    rows = []
+    rows, cloned = [], commit()
     with tempfile.TemporaryDirectory() as made:
         place = given.folder or Path(made)
         place.mkdir(exist_ok=True)
@@ -81,7 +81,7 @@ def main() -> None:
             "a clone of this checkout",
         )
         walk(place / "mega", rows)
-    result = {"commit": commit(), "commands": rows, "failed": sum(row["status"] != 0 for row in rows)}
+    result = {"commit": cloned, "commands": rows, "failed": sum(row["status"] != 0 for row in rows)}
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(bool(result["failed"]))
 
