@@ -1,5 +1,6 @@
 """Repairs of how fairseq reads checkpoints."""
 
+import argparse
 import contextlib
 import errno
 import logging
@@ -14,7 +15,7 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mega_fairseq.checkpoint import of_reference
@@ -124,6 +125,24 @@ def explain_other_models(original, filenames, *args, **kwargs):
         text = _misfit(str(error)) if MISFIT in str(error) else one_line(error)
         names = map(os.path.basename if text.startswith("cannot use ") else str, filenames)  # names another
         raise CheckpointError(f"cannot load {' or '.join(names)}: {text}") from error
+
+
+@repairs(checkpoint_utils, "prune_state_dict")
+def prune_once(original, state_dict, model_cfg):
+    """checkpoint_utils.py prunes again what a pruned training has saved, so that it fits no model; and where
+    one of two sides is pruned, it drops all layers of the other.
+    """
+    kept = {name: getattr(model_cfg, f"{name}_layers_to_keep", None) for name in ("encoder", "decoder")}
+    if not any(kept.values()):
+        return original(state_dict, model_cfg)
+    arch = model_cfg._name if isinstance(model_cfg, DictConfig) else getattr(model_cfg, "arch", None)
+    options = argparse.Namespace(arch=arch)
+    for side, text in kept.items():
+        found = (re.match(rf"{side}.*?\.layers\.(\d+)\.", name) for name in state_dict)
+        held = sorted({int(match[1]) for match in found if match})
+        wanted = text if text and len(text.split(",")) < len(held) else ",".join(map(str, held))
+        setattr(options, f"{side}_layers_to_keep", wanted)
+    return original(state_dict, options)
 
 
 @repairs(checkpoint_utils, "load_model_ensemble_and_task")
