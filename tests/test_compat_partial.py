@@ -3,7 +3,9 @@
 fairseq's own tests (tests/test_train.py) call checkpoint_utils.load_checkpoint in this manner.
 """
 
+import gc
 import logging
+import weakref
 from argparse import Namespace
 from unittest.mock import MagicMock
 
@@ -118,15 +120,27 @@ def test_process_groups_end_with_the_work_and_those_of_the_caller_stay(given, mo
     cfg.distributed_training.update(device_id=0, distributed_rank=0)
     if given:
         begin()
-    seen = []
+    seen, left, destroy = [], [], torch.distributed.destroy_process_group
+
+    def work(cfg):
+        seen.append(distributed_utils.get_global_group())
+        training = torch.nn.Module()  # as DDP, which refers to the group, in a cycle
+        training.__dict__["itself"] = training
+        left.append(weakref.ref(training))
+
+    def destroyed():
+        assert all(reference() is None for reference in left)
+        destroy()
+
+    gc.disable()
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", destroyed)
     try:
         for _ in range(2):
-            distributed_utils.distributed_main(
-                0, lambda cfg: seen.append(distributed_utils.get_global_group()), cfg, {}
-            )
+            distributed_utils.distributed_main(0, work, cfg, {})
             assert torch.distributed.is_initialized() == given
     finally:
+        gc.enable()
         if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            destroy()
         vars(distributed_utils.get_global_group).pop("_global_group", None)
     assert len(seen) == 2 and None not in seen

@@ -1,7 +1,9 @@
 """Repairs of fairseq's commands that share their work among processes."""
 
+import gc
 import logging
 import os
+import time
 
 import torch
 from fairseq import options
@@ -59,6 +61,11 @@ def leave_the_group(original, i, main, cfg, kwargs):
     given = torch.distributed.is_initialized()
     original(i, main, cfg, kwargs)
     if torch.distributed.is_initialized() and not given:
+        # Who frees a group, torch's DDP for one, waits for its threads with the interpreter's lock, and they
+        # may wait for this lock to free a tensor. So what is left of the training goes before the group, and
+        # its threads get the lock before it is freed.
+        gc.collect()
+        time.sleep(0.1)
         torch.distributed.destroy_process_group()
         vars(distributed_utils.get_global_group).pop("_global_group", None)
 
