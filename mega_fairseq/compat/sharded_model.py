@@ -64,8 +64,8 @@ class FullySharded(nn.Module):
     def whole_norm(self, norm: Tensor) -> Tensor:
         """The norm () of the whole gradient. norm: that of this process's part.
 
-        On a CPU, in float32, each whole gradient is gathered for it: one process has that norm to the last
-        bit, and Adam would make whole steps of what another bit does to gradients that are zero.
+        On a CPU, in float32, each whole gradient is gathered for it, so that it is summed as by one process:
+        Adam would make whole steps of what another last bit does to gradients that are zero.
         """
         if norm.device.type == "cpu" and all(part.dtype == torch.float32 for part in self._parts.values()):
             with_gradient = [(part.grad, self._whole[name]) for name, part in self._parts.items()]

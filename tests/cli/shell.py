@@ -26,6 +26,7 @@ socket.send_fds(client, [len(call).to_bytes(4, "big")], [0, 1, 2])
 client.sendall(call)
 sys.exit(client.recv(1)[0])
 """
+IN_TWO = "torchrun --standalone --nproc-per-node 2 --no-python"  # before a command: in two processes
 EXTRA = "SHELL_EXTRA"  # arguments that every program gets after its own, in JSON
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 from killed import MODELS, ROOT, Training, lasting, make_data
-from shell import Shell
+from shell import IN_TWO, Shell
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-LAUNCHED = ["torchrun", *TORCHRUN[2:], "--no-python"]
+LAUNCHED = IN_TWO.split()
 UPDATES = 50
 pytestmark = pytest.mark.slow
 COMMON = ["--user-dir", "mega_fairseq", "--optimizer", "adam", "--lr", "3e-3", "--clip-norm", "1.0"]

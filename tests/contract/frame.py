@@ -13,6 +13,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from forked import ROOT, Commands
 
+import mega_fairseq  # noqa: F401  (the types that a checkpoint may hold)
+
 WORDS = [f"w{number}" for number in range(30)]
 SIZES = (
     "--encoder-embed-dim 16 --encoder-ffn-embed-dim 16 --encoder-layers 2 --decoder-layers 2 --dropout 0.1"
@@ -212,7 +214,7 @@ class Frame:
         }
         last = [file for file in files if file.name.startswith("checkpoint_last")]
         if last:
-            state = torch.load(last[0], weights_only=False)
+            state = torch.load(last[0], map_location="cpu", weights_only=True)
             aspects["checkpoint"] = sorted(state)
             aspects["extra"] = sorted(state["extra_state"])
             aspects["parameters"] = {

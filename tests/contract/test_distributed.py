@@ -6,10 +6,9 @@ import shlex
 import pytest
 import rows
 from forked import ROOT, Done
-from shell import Shell
+from shell import IN_TWO, Shell
 
 pytestmark = pytest.mark.slow
-LAUNCH = "torchrun --standalone --nproc-per-node 2 --no-python"
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,7 @@ def launch():
     shell = Shell()
 
     def run(command, *arguments):
-        done = shell.run(f"{LAUNCH} fairseq-{command} {shlex.join(map(str, arguments))}", ROOT)
+        done = shell.run(f"{IN_TWO} fairseq-{command} {shlex.join(map(str, arguments))}", ROOT)
         return Done(done.status, done.printed, "" if done.status == 0 else done.printed)
 
     yield run

@@ -1,5 +1,6 @@
 """Scripts change a model's parts, pickle it and read its options, as they do with fairseq's transformer."""
 
+import copy
 import pickle
 
 import pytest
@@ -61,6 +62,20 @@ def test_each_linear_layer_can_be_wrapped(training):
     torch.testing.assert_close(out, expected)
     out.sum().backward()
     assert all(parameter.grad is not None for name, parameter in model.named_parameters() if "base" in name)
+
+
+def test_a_model_is_frozen_copied_and_watched_in_part():
+    model = build_nmt(NMT).train()
+    model.encoder.requires_grad_(False)
+    twin, seen = copy.deepcopy(model), []
+    for module in (*model.decoder.layers, model.decoder.layers[0].feed_forward.fc1):
+        module.register_forward_hook(lambda module, inputs, output: seen.append(module))
+    out = model(SOURCE, None, TARGET)[0]
+    assert {*model.decoder.layers, model.decoder.layers[0].feed_forward.fc1} == set(seen)
+    assert torch.equal(out, twin(SOURCE, None, TARGET)[0])
+    out.sum().backward()
+    frozen = {id(parameter) for parameter in model.encoder.parameters()}
+    assert all((parameter.grad is None) == (id(parameter) in frozen) for parameter in model.parameters())
 
 
 def made(arch, task):
