@@ -51,6 +51,8 @@ setup(
         ],
     },
     entry_points={
-        "console_scripts": [f"mega-{name} = mega_fairseq.cli:{name.replace('-', '_')}" for name in COMMANDS]
+        "console_scripts": [
+            f"mega-{name} = mega_fairseq.commands.fairseq:{name.replace('-', '_')}" for name in COMMANDS
+        ]
     },
 )

@@ -37,15 +37,16 @@ _package = sys.modules.setdefault("mega_fairseq", _this)
 sys.modules[__name__] = _package
 
 if _package is _this:
-    from mega_fairseq import environment, switches
+    from mega_fairseq.compat import switches
+    from mega_fairseq.compat.process import environment
 
     for _setting in (environment.spin_for_a_moment, environment.use_large_pages):  # before torch is loaded
         if switches.is_on(_setting.__name__):
             _setting()
     _require_fairseq()
 
-    from mega_fairseq import compat
+    from mega_fairseq.compat import install
 
-    compat.apply()
+    install.apply()
 
     from mega_fairseq import criterions, models, tasks  # noqa: F401

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 
 import mega_fairseq
 from mega_fairseq import models
-from mega_fairseq.compat import PACKAGE, registry
+from mega_fairseq.compat import registry
+from mega_fairseq.compat.repairs.plugin import PACKAGE
 
 
 def _version(module: str) -> str:

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from tools import positive, save
 from torch import Tensor
 
-from mega_fairseq.compat.checkpoints import CheckpointError
+from mega_fairseq.checkpoints.errors import CheckpointError
 
 # isort: split
 from fairseq import checkpoint_utils  # after mega_fairseq, which keeps its import quiet

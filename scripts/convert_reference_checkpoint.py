@@ -14,9 +14,9 @@ from pathlib import Path
 from tools import save
 
 import mega_fairseq  # noqa: F401
-from mega_fairseq.compat import untrusted
-from mega_fairseq.compat.checkpoints import FOREIGN, CheckpointError, explained, one_line
-from mega_fairseq.models.interop import from_reference, to_reference
+from mega_fairseq.checkpoints import untrusted
+from mega_fairseq.checkpoints.conversion import from_reference, to_reference
+from mega_fairseq.checkpoints.errors import FOREIGN, CheckpointError, explained, one_line
 
 
 def main(argv: list[str] | None = None) -> int:

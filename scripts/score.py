@@ -17,8 +17,14 @@ from typing import Any
 
 from tools import positive
 
-from mega_fairseq.generated import GeneratedError, is_generated, read_generated, read_text, split_lines
-from mega_fairseq.scoring import (
+from mega_fairseq.evaluation.generated import (
+    GeneratedError,
+    is_generated,
+    read_generated,
+    read_text,
+    split_lines,
+)
+from mega_fairseq.evaluation.scoring import (
     DETOKENIZE,
     METRICS,
     TESTS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mega_fairseq.compat.checkpoints import CheckpointError
+from mega_fairseq.checkpoints.errors import CheckpointError
 
 
 def positive(text: str) -> int:

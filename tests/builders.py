@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 from fairseq.data import Dictionary
 
-from mega_fairseq.checkpoint import from_reference_names
+from mega_fairseq.checkpoints.names import from_reference_names
 from mega_fairseq.models import MegaLM, MegaNMT
 
 

@@ -13,7 +13,7 @@ def hypotheses(output: Path, count: int) -> list[str]:
 
     Raises StageError unless every sentence has one.
     """
-    from mega_fairseq.generated import GeneratedError, read_generated
+    from mega_fairseq.evaluation.generated import GeneratedError, read_generated
 
     try:
         return read_generated(output, count).hypotheses
@@ -23,7 +23,7 @@ def hypotheses(output: Path, count: int) -> list[str]:
 
 def bleu(translations: list[str], references: list[str], lang: str) -> tuple[str, str]:
     """sacreBLEU's score and its signature, both as text."""
-    from mega_fairseq import scoring
+    from mega_fairseq.evaluation import scoring
 
     metric = scoring.bleu(lang)
     score = metric.corpus_score(translations, [references])

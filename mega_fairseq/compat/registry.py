@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mega_fairseq import switches
+from mega_fairseq.compat import switches
 
 logger = logging.getLogger(__name__)
 

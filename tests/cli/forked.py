@@ -111,7 +111,7 @@ def call(argv):
         runpy.run_path(argv[0], run_name="__main__")
     elif argv[0].startswith("mega-"):
         name = argv[0].removeprefix("mega-").replace("-", "_")
-        getattr(importlib.import_module("mega_fairseq.cli"), name)()
+        getattr(importlib.import_module("mega_fairseq.commands.fairseq"), name)()
     else:
         importlib.import_module(argv[0].replace("fairseq-", "fairseq_cli.")).cli_main()
 

@@ -10,7 +10,7 @@ import torch
 from forked import ROOT, Commands
 from scored import load as load_script
 
-from mega_fairseq.generated import read_generated
+from mega_fairseq.evaluation.generated import read_generated
 
 WORDS = ["red", "blue", "green", "big", "small", "dog", "cat", "bird", "house", "tree", "runs", "sees"]
 TEXT = [" ".join(WORDS[(i * k) % 12] for k in range(1, 2 + i % 6)) for i in range(30)]

@@ -10,7 +10,7 @@ from forked import ROOT, Commands
 from malformed import configurations, files, flags, texts
 
 TABLE = flags.ROWS + files.ROWS + texts.ROWS + configurations.ROWS
-MODULES = ["mega_fairseq.cli", "hydra.core", "torch._dynamo"]
+MODULES = ["mega_fairseq.commands.fairseq", "hydra.core", "torch._dynamo"]
 MODULES += [f"fairseq_cli.{name}" for name in ("train", "generate", "interactive", "validate", "eval_lm")]
 WORDS = ["red", "blue", "green", "big", "small", "dog", "cat", "bird", "house", "tree", "runs", "sees"]
 TEXT = [" ".join(WORDS[(i * k) % 12] for k in range(1, 2 + i % 6)) for i in range(30)]

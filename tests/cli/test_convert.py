@@ -16,8 +16,8 @@ from goldens import cases, close
 from outside import needs, outside
 
 import mega_fairseq
+from mega_fairseq.checkpoints.conversion import from_reference, to_reference
 from mega_fairseq.models import MegaLM, MegaNMT
-from mega_fairseq.models.interop import from_reference, to_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = outside("goldens/checkpoints")

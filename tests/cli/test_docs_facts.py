@@ -13,9 +13,9 @@ from fairseq import options
 from torch.distributed.run import get_args_parser
 
 import mega_fairseq
-from mega_fairseq.checkpoint import _TABLE
+from mega_fairseq.checkpoints.conversion import ARCHITECTURES
+from mega_fairseq.checkpoints.names import _TABLE
 from mega_fairseq.models import mega_lm, mega_nmt
-from mega_fairseq.models.interop import ARCHITECTURES
 from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, fill, stack_config
 from mega_fairseq.modules.stack import MegaStack
 from mega_fairseq.state import LayerState

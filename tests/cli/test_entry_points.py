@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mega_fairseq import cli, compat, models
+from mega_fairseq import models
+from mega_fairseq.commands import fairseq as cli
+from mega_fairseq.compat.repairs.plugin import PACKAGE
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["train", "generate", "interactive", "eval-lm", "preprocess", "validate", "hydra-train"]
@@ -37,11 +39,7 @@ def test_each_command_loads_the_plugin(command, called, monkeypatch):
     monkeypatch.setattr(sys, "argv", [f"mega-{command}", "data"])
     function = command.replace("-", "_")
     getattr(cli, function)()
-    added = (
-        [f"common.user_dir='{compat.PACKAGE}'"]
-        if command == "hydra-train"
-        else ["--user-dir", str(compat.PACKAGE)]
-    )
+    added = [f"common.user_dir='{PACKAGE}'"] if command == "hydra-train" else ["--user-dir", str(PACKAGE)]
     assert called == [f"fairseq_cli.{function}", ["data", *added]]
 
 
@@ -118,7 +116,7 @@ def test_versions_path_and_presets_are_printed():
 @pytest.mark.skipif(sys.platform != "linux", reason="libgomp prints its settings")
 def test_threads_wait_passively_unless_told_otherwise():
     show = {"OMP_DISPLAY_ENV": "VERBOSE"}
-    load = "from mega_fairseq import cli"  # what a console script does first
+    load = "from mega_fairseq.commands import fairseq"  # what a console script does first
     err = python("-c", load, **show).stderr
     assert "OMP_WAIT_POLICY = 'PASSIVE'" in err and "GOMP_SPINCOUNT = '1000'" in err
     assert "OMP_WAIT_POLICY = 'ACTIVE'" in python("-c", load, OMP_WAIT_POLICY="ACTIVE", **show).stderr

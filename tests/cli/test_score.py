@@ -12,7 +12,7 @@ from fairseq.data.data_utils import post_process
 from sacrebleu.metrics import BLEU, CHRF, TER
 from scored import FAIR, FILES, GOOD, POOR, REFERENCE, ROOT, load, sacrebleu, write
 
-from mega_fairseq import scoring
+from mega_fairseq.evaluation import scoring
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.significance import PairedTest
 from scored import FAIR, GOOD, POOR, REFERENCE, sacrebleu, sentences, write
 
-from mega_fairseq import scoring
+from mega_fairseq.evaluation import scoring
 
 METRICS = {"bleu": BLEU, "chrf": CHRF, "ter": TER}
 SEED = 7

@@ -5,7 +5,7 @@ import torch
 from builders import build_lm
 from goldens import cases, close
 
-from mega_fairseq.checkpoint import from_reference_names
+from mega_fairseq.checkpoints.names import from_reference_names
 
 MODELS = cases("lm_model")
 PAD = 1

@@ -6,7 +6,7 @@ from builders import build_nmt, words
 from fairseq.sequence_generator import SequenceGenerator
 from goldens import cases, close
 
-from mega_fairseq.checkpoint import from_reference_names
+from mega_fairseq.checkpoints.names import from_reference_names
 
 MODELS = cases("mt_model")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from goldens import cases, close
 
-from mega_fairseq.checkpoint import from_reference_names
+from mega_fairseq.checkpoints.names import from_reference_names
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA

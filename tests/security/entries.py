@@ -13,7 +13,7 @@ from forked import ROOT, Commands
 from hostile import BUILT, LOADED, Kind
 from trainings import SIZES, TEXT
 
-from mega_fairseq.models.interop import to_reference
+from mega_fairseq.checkpoints.conversion import to_reference
 
 MEMORY, SECONDS = 3 << 30, 60  # beside what the process begins with
 MODULES = ["mega_fairseq", "fairseq_cli.train", "fairseq_cli.generate", "fairseq_cli.eval_lm"]

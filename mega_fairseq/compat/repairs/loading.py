@@ -1,73 +1,23 @@
 """Repairs of how fairseq reads checkpoints."""
 
 import argparse
-import contextlib
-import errno
 import logging
 import os
-import pickle
 import re
-import types
-import zipfile
-from collections.abc import Iterator
 
-import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.file_io import PathManager
 from fairseq.trainer import Trainer
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from mega_fairseq.checkpoint import of_reference
-from mega_fairseq.compat import untrusted
+from mega_fairseq.checkpoints.conversion import described
+from mega_fairseq.checkpoints.errors import FOREIGN, CheckpointError, explained, is_folder, one_line
 from mega_fairseq.compat.partial import option
-from mega_fairseq.compat.registry import repairs, setting, swapped
+from mega_fairseq.compat.registry import repairs, swapped
 
 logger = logging.getLogger(__name__)
 SPARE = 10_000_000  # numbers that a model may have beyond its checkpoint's, which then tells what differs
 MISFIT = "Error(s) in loading state_dict"
-# What a file that is no checkpoint, or whose configuration is none, leads to.
-FOREIGN = (EOFError, LookupError, RuntimeError, TypeError, AttributeError, ValueError, AssertionError)
-FOREIGN += (ImportError, MemoryError, OverflowError, zipfile.BadZipFile, OmegaConfBaseException)
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint file that cannot be used, told in one sentence."""
-
-
-@contextlib.contextmanager
-def explained(path: str, flag: str = "--path or --restore-file") -> Iterator[None]:
-    """What torch.load raises inside for a file that is no checkpoint, in one sentence; flag names the file.
-
-    Raises FileNotFoundError or CheckpointError.
-    """
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no checkpoint {path}; check {flag}") from error
-    except IsADirectoryError as error:
-        raise CheckpointError(_folder(path)) from error
-    except pickle.UnpicklingError as error:
-        refused = re.search(r"GLOBAL (\S+)", str(error))
-        if refused is None:
-            raise CheckpointError(_unreadable(path, error)) from error
-        raise CheckpointError(
-            f"refused to load {path}: it refers to {refused[1]}, which is no plain data and could run "
-            "code. Use a checkpoint that fairseq wrote, or, if you trust this type, allow it with "
-            "torch.serialization.add_safe_globals."
-        ) from error
-    except untrusted.Untrusted as error:
-        raise CheckpointError(
-            f"refused to load {path}: {error}. Use a checkpoint that fairseq wrote."
-        ) from error
-    except FOREIGN as error:
-        raise CheckpointError(_unreadable(path, error)) from error
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # torch seeks before the beginning of a file that was cut short
-            raise
-        raise CheckpointError(_unreadable(path, error)) from error
 
 
 @repairs(checkpoint_utils, "load_checkpoint_to_cpu")
@@ -75,28 +25,6 @@ def explain_bad_checkpoints(original, path, *args, **kwargs):
     """checkpoint_utils.py lets a truncated or foreign file surface as an error from deep inside torch."""
     with explained(path):
         return original(path, *args, **kwargs)
-
-
-@setting("fairseq.checkpoint_utils.torch", safety=True)
-def check_what_is_loaded() -> None:
-    """checkpoint_utils.py makes a configuration of what torch.load returns; its torch here looks first."""
-    if not isinstance(checkpoint_utils.torch, _CheckingTorch):
-        checkpoint_utils.torch = _CheckingTorch("torch")
-
-
-class _CheckingTorch(types.ModuleType):
-    @staticmethod
-    def load(file, map_location="cpu"):
-        state = untrusted.load(file, map_location)
-        if of_reference(state):
-            raise CheckpointError(
-                f"{file.name} is a checkpoint of the reference implementation; convert it first with "
-                "scripts/convert_reference_checkpoint.py"
-            )
-        return state
-
-    def __getattr__(self, name):
-        return getattr(torch, name)
 
 
 @repairs(checkpoint_utils, "load_model_ensemble_and_task", safety=True)
@@ -157,8 +85,6 @@ def _check_size(path: str, state: dict) -> None:
 
     What differs by less is told as it is loaded.
     """
-    from mega_fairseq.models import interop  # which needs what compat repairs
-
     options, tensors = state["cfg"]["model"], state["model"]
     name = str(options.get("_name") if hasattr(options, "get") else getattr(options, "_name", None))
     if not name.startswith(("mega_nmt", "mega_lm")) or state.get("fsdp_metadata"):
@@ -173,7 +99,7 @@ def _check_size(path: str, state: dict) -> None:
     with open_dict(options):
         options.encoder_embed_path = options.decoder_embed_path = None  # the vectors are in the checkpoint
     try:
-        size = sum(tensor.numel() for tensor in interop.described(options, tensors).values())
+        size = sum(tensor.numel() for tensor in described(options, tensors).values())
     except FOREIGN as error:
         raise CheckpointError(f"cannot load {path}: {one_line(error)}; use another checkpoint") from error
     held = sum(tensor.numel() for tensor in tensors.values())
@@ -182,12 +108,6 @@ def _check_size(path: str, state: dict) -> None:
             f"cannot load {path}: its configuration describes a model of {size:,} numbers and it holds "
             f"{held:,}; use another checkpoint"
         )
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of what an error says, with its type where that tells more."""
-    text = str(error).strip().split("\n")[0] or "no more is known"
-    return text if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: {text}"
 
 
 def _misfit(text: str) -> str:
@@ -209,22 +129,6 @@ def _misfit(text: str) -> str:
     )
 
 
-def _folder(path: str) -> str:
-    return f"{path} is a folder and no checkpoint; name a file in it, like {path}/checkpoint_best.pt"
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    # torch begins with advice to turn its safe loading off, which is no remedy
-    text = str(error).rpartition("error: ")[2].strip() or "the file is empty"
-    reason = re.split(r"\.\s|\n", text)[0].rstrip(".")
-    if "weights_only" in reason:
-        reason = "a format that cannot be read safely"
-    return (
-        f"cannot read {path} as a fairseq checkpoint ({type(error).__name__}: {reason}); it may be truncated "
-        "or of another kind. Use another checkpoint of that folder, or delete this one to start again."
-    )
-
-
 @repairs(Trainer, "load_checkpoint")
 def restore_the_task(original, self, filename, reset_optimizer=False, *args, **kwargs):
     """trainer.py writes the task's state into every checkpoint and never reads it, and does not say in what
@@ -232,7 +136,7 @@ def restore_the_task(original, self, filename, reset_optimizer=False, *args, **k
     but a folder to --finetune-from-model would be forgotten.
     """
     if option(self, "cfg.checkpoint.finetune_from_model") == filename and os.path.isdir(filename):
-        raise CheckpointError(_folder(filename))
+        raise CheckpointError(is_folder(filename))
     _warn_of_absent(filename, option(self, "cfg.checkpoint.save_dir", "", str))
     read, states = checkpoint_utils.load_checkpoint_to_cpu, []
 
@@ -260,5 +164,5 @@ def _warn_of_absent(filename: str, save_dir: str) -> None:
     elsewhere = os.path.abspath(os.path.dirname(filename)) != os.path.abspath(save_dir)
     if PathManager.isfile(filename) or not (elsewhere or PathManager.exists(filename)):
         return
-    found = _folder(filename) if PathManager.exists(filename) else f"there is no checkpoint {filename}"
+    found = is_folder(filename) if PathManager.exists(filename) else f"there is no checkpoint {filename}"
     logger.warning("%s; training begins anew. Check --restore-file", found)

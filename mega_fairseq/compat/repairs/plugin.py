@@ -9,7 +9,7 @@ from fairseq import models, tasks, utils
 from mega_fairseq.compat.registry import repairs
 
 logger = logging.getLogger(__name__)
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 
 
 @repairs(utils, "import_user_module")

@@ -11,7 +11,7 @@ import torch
 from fairseq import checkpoint_utils, file_io
 from fairseq.file_io import PathManager
 
-from mega_fairseq.compat.checkpoints import CheckpointError
+from mega_fairseq.checkpoints.errors import CheckpointError
 from mega_fairseq.compat.registry import repairs
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -11,9 +11,11 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 
-from mega_fairseq import compat, safe_types
-from mega_fairseq.compat import untrusted
-from mega_fairseq.compat.untrusted import Untrusted
+from mega_fairseq.checkpoints import safe_types
+from mega_fairseq.checkpoints.errors import CheckpointError
+from mega_fairseq.compat import install
+from mega_fairseq.checkpoints import untrusted
+from mega_fairseq.checkpoints.untrusted import Untrusted
 
 
 def loaded(state, **options):
@@ -64,7 +66,7 @@ def test_what_no_training_writes_is_refused(tmp_path, state, says):
         loaded(state)
     path = tmp_path / "checkpoint.pt"
     torch.save(state, path)
-    with pytest.raises(compat.CheckpointError, match=f"refused to load {path}: its? .*{says}"):
+    with pytest.raises(CheckpointError, match=f"refused to load {path}: its? .*{says}"):
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
 
 
@@ -80,7 +82,7 @@ def test_memory_is_limited_only_while_a_file_is_read():
 def test_only_reading_is_changed_in_fairseqs_torch():
     assert checkpoint_utils.torch.load is not torch.load
     assert checkpoint_utils.torch.save is torch.save and torch.load is torch.serialization.load
-    compat.apply()
+    install.apply()
     assert checkpoint_utils.torch.device is torch.device
 
 

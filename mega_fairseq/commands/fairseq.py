@@ -11,7 +11,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mega_fairseq.compat import PACKAGE, CheckpointError
+from mega_fairseq.checkpoints.errors import CheckpointError
+from mega_fairseq.compat.repairs.plugin import PACKAGE
 
 
 def train() -> None:

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mega_fairseq.generated import GeneratedError, is_generated, read_generated, read_text, split_lines
+from mega_fairseq.evaluation.generated import (
+    GeneratedError,
+    is_generated,
+    read_generated,
+    read_text,
+    split_lines,
+)
 
 ODD = [
     "\r",

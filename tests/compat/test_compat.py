@@ -19,7 +19,7 @@ from fairseq.tasks import FairseqTask
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from omegaconf import OmegaConf
 
-from mega_fairseq import compat
+from mega_fairseq.compat import install
 
 
 class Sizes(FairseqDataset):
@@ -53,7 +53,7 @@ class Sizes(FairseqDataset):
 
 def test_apply_is_idempotent():
     before = data_utils.batch_by_size
-    compat.apply()
+    install.apply()
     assert data_utils.batch_by_size is before
     assert not hasattr(before.mega_original, "mega_original")
 
@@ -61,7 +61,7 @@ def test_apply_is_idempotent():
 def test_old_torch_is_refused(monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1+cu121")
     with pytest.raises(ImportError, match=r"torch 2\.6 or newer"):
-        compat.apply()
+        install.apply()
 
 
 @pytest.mark.parametrize(("count", "multiple"), [(100, 8), (3, 8), (17, 4), (16, 8), (1, 8)])

@@ -14,7 +14,7 @@ from fairseq.file_io import PathManager
 from fairseq.tasks import FairseqTask
 from fairseq.tasks.translation import TranslationTask
 
-from mega_fairseq import compat
+from mega_fairseq.checkpoints.errors import CheckpointError
 
 STATE = {"model": {"weight": torch.arange(5.0)}}
 
@@ -65,7 +65,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, faults, number, time
     path = tmp_path / "checkpoint_last.pt"
     path.write_bytes(b"old")
     faults += [number] * times
-    with pytest.raises(compat.CheckpointError) as raised:
+    with pytest.raises(CheckpointError) as raised:
         checkpoint_utils.torch_persistent_save(STATE, str(path))
     assert str(raised.value).startswith(f"cannot write {path}: ") and words in str(raised.value)
     assert faults == [] and path.read_bytes() == b"old" and os.listdir(tmp_path) == [path.name]
@@ -86,9 +86,7 @@ def test_a_copy_without_room_leaves_what_was_there(tmp_path, monkeypatch):
     last.write_bytes(b"old")
     with monkeypatch.context() as patched:
         patched.setattr("shutil.copyfile", full)
-        with pytest.raises(
-            compat.CheckpointError, match=f"cannot write {last}: No space left on device; make"
-        ):
+        with pytest.raises(CheckpointError, match=f"cannot write {last}: No space left on device; make"):
             PathManager.copy(str(new), str(last), overwrite=True)
     assert last.read_bytes() == b"old"
     (tmp_path / "checkpoint_last.pt.tmp").write_bytes(b"ne")  # of a copy that was killed

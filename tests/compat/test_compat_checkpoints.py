@@ -13,7 +13,8 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from omegaconf import OmegaConf
 
-from mega_fairseq import compat, safe_types
+from mega_fairseq.checkpoints import safe_types
+from mega_fairseq.checkpoints.errors import CheckpointError
 
 
 def checkpoint(**extra):
@@ -74,7 +75,7 @@ class Hostile:
 def test_code_in_a_checkpoint_is_refused(tmp_path):
     path = str(tmp_path / "checkpoint.pt")
     torch.save(checkpoint(task_state=Hostile(f"touch {tmp_path}/owned")), path)
-    with pytest.raises(compat.CheckpointError, match=r"refused to load .*checkpoint.pt.* (posix|nt)\.system"):
+    with pytest.raises(CheckpointError, match=r"refused to load .*checkpoint.pt.* (posix|nt)\.system"):
         checkpoint_utils.load_checkpoint_to_cpu(path)
     assert not (tmp_path / "owned").exists()
 
@@ -88,7 +89,7 @@ def test_bad_checkpoints_are_told_in_one_sentence(tmp_path, kind):
     path.write_bytes(
         {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello\n"}.get(kind, whole)
     )
-    with pytest.raises(compat.CheckpointError) as raised:
+    with pytest.raises(CheckpointError) as raised:
         checkpoint_utils.load_checkpoint_to_cpu(str(path))
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
     assert "weights_only" not in str(raised.value)

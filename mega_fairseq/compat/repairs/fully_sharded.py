@@ -96,7 +96,7 @@ def share_out(original, args, model, process_group, device):
     if has_FSDP or args.ddp_backend != "fully_sharded":
         return original(args, model, process_group, device)
     model = (model.half() if args.memory_efficient_fp16 else model).to(device)
-    from mega_fairseq.compat.sharded_model import FullySharded
+    from mega_fairseq.compat.repairs.sharded_model import FullySharded
 
     return FullySharded(args, model, process_group, device)
 

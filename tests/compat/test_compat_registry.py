@@ -21,7 +21,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from mega_fairseq.__main__ import main
 from mega_fairseq.compat import registry
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # Another libc, or the user's own environment.
 MAY_NOT_APPLY = {"keep_small_tensors", "spin_for_a_moment", "use_large_pages"}
 

@@ -12,7 +12,7 @@ from fairseq.file_chunker_utils import Chunker, ChunkLineIterator
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 
-from mega_fairseq.compat import bad_options
+from mega_fairseq.compat.checks import options as option_checks
 from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
@@ -176,7 +176,7 @@ def check_texts_first(original, parser):
 
 
 def _check_preprocessing(given, refuse: Callable[[str], None]) -> None:
-    for name, fault in bad_options.faults(vars(given)):
+    for name, fault in option_checks.faults(vars(given)):
         refuse(f"argument --{name}: {fault}")
     languages = [given.source_lang] if given.only_source else [given.source_lang, given.target_lang]
     if not given.only_source and None in languages:

@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-import mega_fairseq
-from mega_fairseq.checkpoint import DEAD, from_reference_names, to_reference_names
+from mega_fairseq.checkpoints.names import DEAD, from_reference_names, to_reference_names
 from mega_fairseq.models.mega_lm import MegaLM
 from mega_fairseq.models.mega_nmt import MegaNMT
 from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, value
@@ -106,7 +105,7 @@ def _configuration(args: Namespace, arch: str) -> Any:
     if absent:
         raise ValueError(f"its args lack {', '.join(absent)}")
     task = "translation" if nmt else "mega_language_modeling"
-    argv = ["data", "--user-dir", mega_fairseq.__path__[0], "--task", task, "--arch", arch]
+    argv = ["data", "--task", task, "--arch", arch]
     decay = "polynomial_decay" if getattr(args, "total_num_update", None) else "fixed"
     criterion = getattr(args, "criterion", "")
     criterion = criterion if criterion in CRITERION_REGISTRY else "cross_entropy"

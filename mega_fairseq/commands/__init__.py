@@ -1,0 +1,1 @@
+"""What the installed commands run: arguments and printing, nothing else."""

@@ -1,0 +1,1 @@
+"""Settings of the process: what torch and the C library read as they start."""

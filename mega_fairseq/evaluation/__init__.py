@@ -1,0 +1,1 @@
+"""BLEU and its like, perplexity, what fairseq-generate prints, pictures."""
