@@ -75,6 +75,10 @@ class AttentionState(NamedTuple):
     value: Tensor
     room: _Room | None = None
 
+    @property
+    def length(self) -> int:
+        return self.key.size(1)
+
     def append(self, key: Tensor, value: Tensor) -> "AttentionState":
         """With the keys and values that follow; this state stays valid until a reorder().
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.models.adaptive import build_adaptive_input
 from mega_fairseq.models.dropout import RetainableDropout
-from mega_fairseq.modules.linear import Product
+from mega_fairseq.modules.linear import product
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.stack import MegaStack
 
@@ -123,7 +123,7 @@ class TokenEmbedding(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
         if self.projection is not None:
-            x = Product(self.projection)(x)
+            x = product(self.projection, x)
         if self.norm is not None:
             x = self.norm(x)
         x = self.dropout(x)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mega_fairseq.models.adaptive import adaptive_target_log_probs, build_adaptive_softmax
-from mega_fairseq.modules.linear import Product
+from mega_fairseq.modules.linear import product
 
 
 def build_output(
@@ -57,4 +57,4 @@ def target_log_probs(decoder: Any, features: Tensor, target: Tensor, positions: 
 
 def project(layer: nn.Module | None, x: Tensor) -> Tensor:
     """layer(x), or x where there is none."""
-    return x if layer is None else Product(layer)(x)
+    return x if layer is None else product(layer, x)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
-from mega_fairseq.modules.linear import Product, build_linear, set_gate
+from mega_fairseq.modules.linear import build_linear, product, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
-from mega_fairseq.ops.attention import attention_weights
+from mega_fairseq.ops.attention import attention_weights, unpadded
 from mega_fairseq.state import AttentionState
 
 
@@ -41,7 +41,7 @@ class GatedCrossAttention(nn.Module):
 
     def project(self, source: Tensor) -> AttentionState:
         """Keys (B, S, Z) and values (B, S, D) of the encoder's output (B, S, source_dim): once a sentence."""
-        return AttentionState(Product(self.k_proj)(source), self.activation(Product(self.v_proj)(source)))
+        return AttentionState(product(self.k_proj, source), self.activation(product(self.v_proj, source)))
 
     def forward(
         self, x: Tensor, source: AttentionState, padding: Tensor | None = None, position: int = 0
@@ -51,16 +51,12 @@ class GatedCrossAttention(nn.Module):
         Returns (B, L, D) and the attention weights (B, L, S).
         """
         normed = self.norm(x) if self.pre_norm else x
-        u, r, query = Product(self.q_proj)(normed).split(self.widths, dim=-1)
-        columns = source.key.size(1)
-        if padding is None:
-            forbidden, count = None, torch.tensor(columns, device=x.device)
-        else:
-            forbidden = padding.unsqueeze(1)
-            count = (columns - padding.sum(-1)).clamp(min=1)[:, None, None]
-        bias = self.bias(x.size(1), columns, position)
-        weights = attention_weights(self.attention_fn, query, source.key, bias, forbidden, count)
-        attended = self.attention_dropout(weights) @ self.hidden_dropout(source.value)
-        h = self.dropout(self.activation(Product(self.h_proj)(F.silu(r) * attended)))
-        out = torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
-        return (out if self.pre_norm else self.norm(out)), weights
+        u, r, q = product(self.q_proj, normed).split(self.widths, dim=-1)
+        bias = self.bias(x.size(1), source.length, position)
+        permitted = unpadded(source.length, padding, x.device)
+        a = attention_weights(self.attention_fn, q, source.key, bias, permitted)
+        attended = self.attention_dropout(a) @ self.hidden_dropout(source.value)  # A V, (B, L, D)
+        rho, phi = F.silu(r), torch.sigmoid(u)  # reset and update gate
+        h = self.dropout(self.activation(product(self.h_proj, rho * attended)))
+        out = torch.lerp(x, h.type_as(x), phi.type_as(x))
+        return (out if self.pre_norm else self.norm(out)), a

@@ -1,10 +1,10 @@
 """Dropout of elements or of whole channels."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mega_fairseq.ops.pieces import as_at_first, once
 
 
 class Dropout(nn.Module):
@@ -21,20 +21,13 @@ class Dropout(nn.Module):
         self.p, self.feature, self.apply_during_inference = p, feature, False
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.for_pieces(x, x.size(-1))(x)
-
-    def for_pieces(self, sequence: Tensor, width: int) -> Callable[[Tensor], Tensor]:
-        """This dropout, as it is now, for pieces (B, l, width) of a sequence (B, L, .).
-
-        Whole channels are the same ones in each piece.
-        """
-        if not (self.training or self.apply_during_inference) or self.p == 0.0:
-            return lambda x: x
-        p = self.p
-        if not self.feature:
-            return lambda x: _dropout(x, p)
-        channels = _dropout(sequence.new_ones(sequence.size(0), 1, width), p)
-        return lambda x: x * channels
+        """x: (B, L, width)."""
+        p = as_at_first(self.p if self.training or self.apply_during_inference else 0.0)
+        if p == 0.0:
+            return x
+        if self.feature:
+            return x * once(lambda: _dropout(x.new_ones(x.size(0), 1, x.size(-1)), p))
+        return _dropout(x, p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}, feature={self.feature}"

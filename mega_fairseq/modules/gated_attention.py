@@ -1,7 +1,6 @@
 """Moving average equipped gated attention: the self-attention sub-layer (Mega, section 3.2)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,11 +10,11 @@ from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.modules.linear import Product, build_linear, set_gate
+from mega_fairseq.modules.linear import build_linear, product, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
-from mega_fairseq.ops.attention import attention_weights, causal_mask, weighted_sum
-from mega_fairseq.ops.pieces import Call, how_to_call, join, pieces
+from mega_fairseq.ops.attention import attention_weights, causal, unpadded, weighted_sum
+from mega_fairseq.ops.pieces import join, kept, pieces
 from mega_fairseq.state import AttentionState, LayerState
 
 
@@ -60,94 +59,67 @@ class GatedAttention(nn.Module):
         Returns (B, L, D) and the state after x, None where none was given.
         """
         normed = self.norm(x) if self.pre_norm else x
-        y, ema = self.ema.average(normed, padding, state and state.ema)
-        how = _How(
-            call=how_to_call(x),
-            carry=state is not None,
-            drop_averaged=self.dropout.for_pieces(x, x.size(-1)),
-            drop_value=self.hidden_dropout.for_pieces(x, self.widths[2]),
-            drop_h=self.dropout.for_pieces(x, x.size(-1)),
-        )
-        cache, parts = state and state.attention, []
-        begun = cache.key.size(1) if cache else 0
-        for piece in pieces([x, normed, y, padding], self.chunk_size, begun):
-            part, cache = self._piece(how, piece, cache)
+        averaged, ema = self.ema.average(normed, padding, state and state.ema)
+        running, parts = state and state.attention, []
+        begun = running.length if running else 0
+        for piece in pieces([x, normed, averaged, padding], self.chunk_size, begun):
+            part, running = piece(self.gated, running, state is not None)
             parts.append(part)
         out = join(parts) if self.pre_norm else self.norm(join(parts))
         if state is None:
             return out, None
         assert ema is not None
-        return out, LayerState(state.position + x.size(1), ema, cache, state.cross)
+        return out, LayerState(state.position + x.size(1), ema, running, state.cross)
 
-    def _piece(
+    def gated(
         self,
-        how: "_How",
-        piece: tuple[Tensor, Tensor, Tensor, Tensor | None],
-        cache: AttentionState | None,
+        x: Tensor,
+        normed: Tensor,
+        averaged: Tensor,
+        padding: Tensor | None = None,
+        running: AttentionState | None = None,
+        carry: bool = False,
     ) -> tuple[Tensor, AttentionState | None]:
-        """All that follows the EMA, for one chunk, whole ones, or the rest of the one in `cache`.
+        """Section 3.2 from the EMA on, of one chunk, of whole ones, or of the rest of the `running` one.
 
-        piece: x, norm x and the EMA's y, (B, l, D), and the padding (B, l) or None.
-        Returns (B, l, D), and the keys and values of a chunk left unfinished where they are wanted.
+        x, its norm and the average before its SiLU: (B, L, D); carry: the keys and values of a chunk that is
+        left unfinished are wanted. Returns (B, L, D), and those keys and values or None.
         """
-        x, normed, y, padding = piece
-        dtype = x.dtype
-        logits = how.call(lambda y: how.drop_averaged(F.silu(y).to(dtype)), y, then=Product(self.mx_proj))
-        u, z, r, c = logits.split(self.widths, dim=-1)
-        finished = self.chunk_size > 0 and z.size(1) % self.chunk_size == 0
-        if cache is None and (finished or not how.carry):
-            attended = how.call(self._attend_chunks, how, z, normed, padding)
-        else:
-            query, key, value = self._project(how, z, normed)
-            cache = AttentionState(key, value) if cache is None else cache.append(key, value)
-            attended = self._attend(query, cache.key, cache.value, None)
-            cache = None if cache.key.size(1) == self.chunk_size else cache
-        h = c + how.call(lambda r, attended: F.silu(r) * attended, r, attended, then=Product(self.h_proj))
-        return how.call(self._update, how, x, h, u), cache
+        ema = self.dropout(F.silu(averaged).type_as(x))  # X'
+        u, z, r, c = kept(product, self.mx_proj, ema).split(self.widths, dim=-1)  # X' W + b
+        q, k = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)  # (B, L, Z)
+        v = self.hidden_dropout(self.activation(product(self.v_proj, normed)))  # (B, L, H)
+        attended, running = self.attend(q, k, v, padding, running, carry)  # A V, (B, L, H)
+        rho = F.silu(r)  # reset gate
+        h = self.dropout(self.activation(c + kept(product, self.h_proj, rho * attended)))
+        phi = torch.sigmoid(u)  # update gate
+        return torch.lerp(x, h.type_as(x), phi.type_as(x)), running
 
-    def _project(self, how: "_How", z: Tensor, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries and keys (B, L, Z), values (B, L, H)."""
-        query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
-        return query, key, how.drop_value(self.activation(Product(self.v_proj)(normed)))
+    def attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        padding: Tensor | None,
+        running: AttentionState | None,
+        carry: bool,
+    ) -> tuple[Tensor, AttentionState | None]:
+        """A V within chunks: q, k (B, L, Z), v (B, L, H) to (B, L, H); the others as in `gated`."""
+        length = q.size(1)
+        finished = self.chunk_size > 0 and length % self.chunk_size == 0
+        if running is None and (finished or not carry):
+            chunk = length if self.chunk_size < 0 else min(self.chunk_size, length)
+            q, k, v = (t.unflatten(1, (-1, chunk)) for t in (q, k, v))  # (B, M, C, .)
+            padding = None if padding is None else padding.unflatten(1, (-1, chunk))
+            return self.attend_to(q, k, v, padding).flatten(1, 2), None
+        running = AttentionState(k, v) if running is None else running.append(k, v)
+        attended = self.attend_to(q, running.key, running.value)
+        return attended, None if running.length == self.chunk_size else running
 
-    def _attend_chunks(self, how: "_How", z: Tensor, normed: Tensor, padding: Tensor | None) -> Tensor:
-        """Attention within each chunk, of a piece that is one chunk or several whole ones."""
-        size = z.size(1) if self.chunk_size < 0 else min(self.chunk_size, z.size(1))
-        query, key, value = (t.unflatten(1, (-1, size)) for t in self._project(how, z, normed))
-        mask = None if padding is None else padding.unflatten(1, (-1, size))
-        return self._attend(query, key, value, mask).flatten(1, 2)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, padding: Tensor | None) -> Tensor:
-        """Attention of (..., rows, width) to (..., columns, width); the last rows align."""
-        rows, columns = query.size(-2), key.size(-2)
-        offset = columns - rows
-        if self.causal:  # padding lies behind every real query, out of its sight
-            forbidden = causal_mask(rows, columns, query.device) if rows > 1 else None
-            count = torch.arange(offset + 1, columns + 1, device=query.device).unsqueeze(-1)
-        elif padding is not None:
-            forbidden = padding.unsqueeze(-2)
-            count = (columns - padding.sum(-1)).clamp(min=1)[..., None, None]
-        else:
-            forbidden, count = None, torch.tensor(columns, device=query.device)
-        bias = self.bias(rows, columns, offset)
-        weights = attention_weights(
-            self.attention_fn, query, key, bias, forbidden, count, every_row=self.causal
-        )
-        return weighted_sum(self.attention_dropout(weights), value)
-
-    def _update(self, how: "_How", x: Tensor, h: Tensor, u: Tensor) -> Tensor:
-        h = how.drop_h(self.activation(h))
-        return torch.lerp(x, h.type_as(x), torch.sigmoid(u).type_as(x))
-
-
-class _How(NamedTuple):
-    """What the pieces of a sequence have in common.
-
-    call: `plain` or `recomputed`; carry: the keys and values of an unfinished chunk are wanted.
-    """
-
-    call: Call
-    carry: bool
-    drop_averaged: Callable[[Tensor], Tensor]
-    drop_value: Callable[[Tensor], Tensor]
-    drop_h: Callable[[Tensor], Tensor]
+    def attend_to(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None = None) -> Tensor:
+        """A V of q (..., rows, Z), k (..., columns, Z), v (..., columns, H); the last rows align."""
+        rows, columns = q.size(-2), k.size(-2)
+        permitted = causal(rows, columns, q.device) if self.causal else unpadded(columns, padding, q.device)
+        bias = self.bias(rows, columns, columns - rows)
+        weights = attention_weights(self.attention_fn, q, k, bias, permitted)
+        return kept(weighted_sum, self.attention_dropout(weights), v)

@@ -1,47 +1,24 @@
 """Linear layers: torch's own class, multiplied by oneDNN where that is faster; their initial weights."""
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.module import _has_any_global_hook
-from torch.utils.checkpoint import checkpoint
 
-from mega_fairseq.ops.linear import Packed, linear, linear_of, pack
+from mega_fairseq.ops.linear import Packed, linear, pack
 
 
-class Product(NamedTuple):
-    """How Mega calls a linear layer: `Product(layer)(x)`.
+def product(layer: nn.Module, x: Tensor) -> Tensor:
+    """How Mega calls a linear layer: `layer(x)`, faster.
 
     The layers of a model are nn.Linear and no subclass of it, so that what looks for that class finds them.
     A layer that is nothing but one is multiplied by ops.linear; what has taken its place (quantised, pruned),
     or has hooks, is called as any module.
     """
-
-    layer: nn.Module
-
-    def __call__(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        if not _is_plain(layer):
-            return layer(x)
-        return linear(x, layer.weight, layer.bias, _packed_weight(layer))
-
-    def given(self, x: Tensor, *parameters: Tensor) -> Tensor:
-        """The product where `layer.parameters()` are these, in that order."""
-        if _is_plain(self.layer):
-            return linear(x, parameters[0], parameters[1] if len(parameters) > 1 else None)
-        names = (name for name, _ in self.layer.named_parameters())
-        return functional_call(self.layer, dict(zip(names, parameters, strict=True)), x)
-
-    def of(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """The product of function(*inputs), which the backward pass computes again."""
-        layer = self.layer
-        if not _is_plain(layer):
-            return checkpoint(lambda *x: layer(function(*x)), *inputs, use_reentrant=False)
-        _packed_weight(layer)  # which training drops
-        return linear_of(function, inputs, layer.weight, layer.bias)
+    if not _is_plain(layer):
+        return layer(x)
+    return linear(x, layer.weight, layer.bias, _packed_weight(layer))
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:

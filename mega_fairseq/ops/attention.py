@@ -1,6 +1,7 @@
 """Attention weights: softmax, squared ReLU and Laplace, over permitted keys only (Mega, eq. 10 and 3.2)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,31 @@ LAPLACE_SIGMA = math.sqrt(0.25 / math.pi)
 PARTS = 8
 
 
+class Permitted(NamedTuple):
+    """Which keys a query may attend to.
+
+    forbidden: boolean, True = may not, broadcastable to (..., rows, columns), None where all may; number: n,
+    how many keys are permitted, at least 1, which softmax does without; every_row: each query has one.
+    """
+
+    forbidden: Tensor | None
+    number: Tensor
+    every_row: bool = False
+
+
+def causal(rows: int, columns: int, device: torch.device) -> Permitted:
+    """No later key; the last query sees all. Padding lies behind every real query, out of its sight."""
+    number = torch.arange(columns - rows + 1, columns + 1, device=device).unsqueeze(-1)
+    return Permitted(causal_mask(rows, columns, device) if rows > 1 else None, number, every_row=True)
+
+
+def unpadded(columns: int, padding: Tensor | None, device: torch.device) -> Permitted:
+    """All keys but padded ones. padding: (..., columns), True = padded, or None."""
+    if padding is None:
+        return Permitted(None, torch.tensor(columns, device=device))
+    return Permitted(padding.unsqueeze(-2), (columns - padding.sum(-1)).clamp(min=1)[..., None, None])
+
+
 def causal_mask(rows: int, columns: int, device: torch.device) -> Tensor:
     """True where a key lies in the future of a query; the last query sees all keys. (rows, columns)."""
     offset = columns - rows
@@ -20,23 +46,16 @@ def causal_mask(rows: int, columns: int, device: torch.device) -> Tensor:
 
 
 def attention_weights(
-    function: str,
-    query: Tensor,
-    key: Tensor,
-    bias: Tensor,
-    forbidden: Tensor | None,
-    count: Tensor,
-    every_row: bool = False,
+    function: str, query: Tensor, key: Tensor, bias: Tensor, permitted: Permitted
 ) -> Tensor:
     """A = f(Q, K, bias): (..., rows, columns), 0 for forbidden keys and for queries without any.
 
-    query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns); forbidden: boolean, True = may not
-    attend, broadcastable to the result; count: n of MODEL.md section 3, broadcastable, unused by softmax;
-    every_row: each query has a permitted key.
+    query: (..., rows, Z); key: (..., columns, Z); bias: (rows, columns).
     The product is scaled before, so that it stays within float16; what follows is computed in float32 at
     least, and returned in the query's dtype.
     """
-    divisor = query.size(-1) ** 0.5 if function == "softmax" else count
+    forbidden, number, every_row = permitted
+    divisor = query.size(-1) ** 0.5 if function == "softmax" else number
     scaled = (at_least_float32(query) / divisor).type_as(query)
     bias = at_least_float32(bias)
     if function == "softmax" and forbidden is not None:

@@ -1,13 +1,10 @@
 """x W^T + b of large float32 matrices on a CPU by oneDNN, which is faster there than torch's own choice."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.utils.checkpoint import checkpoint
 
 LARGE = 2**18  # elements of W; below, the call costs more than it gains (benchmarks/linear.py)
 PACKED_ROWS = 64  # of x that a packed weight is meant for; it does for any number
@@ -57,20 +54,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, packed: Packed
     return _onednn(x, packed.weight if packed else weight, bias)
 
 
-def linear_of(
-    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
-    """linear(function(*inputs), weight, bias), which keeps the inputs for the backward pass only.
-
-    That computes the function again, but not the product. The function may draw random numbers; whatever
-    needs a gradient must be among the inputs.
-    """
-    if torch.is_grad_enabled() and _suits_onednn(inputs[0], weight, bias):
-        return _LinearOf.apply(function, weight, bias, *inputs)
-    # torch's checkpoint computes again what it kept, so not a product of its own at the end
-    return checkpoint(lambda *x: linear(function(*x), weight, bias), *inputs, use_reentrant=False)
-
-
 def _suits_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         weight.numel() >= LARGE
@@ -113,28 +96,3 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         return _gradients(gradient, x, weight, ctx.needs_input_grad)
-
-
-class _LinearOf(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, function: Callable[..., Tensor], weight: Tensor, bias: Tensor | None, *inputs: Tensor
-    ) -> Tensor:
-        ctx.function, ctx.random = function, torch.get_rng_state()
-        ctx.save_for_backward(weight, *inputs)
-        return _onednn(function(*inputs), weight, bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, *inputs = ctx.saved_tensors
-        _, of_weight, of_bias, *needed = ctx.needs_input_grad
-        inputs = [x.detach().requires_grad_(need) for x, need in zip(inputs, needed, strict=True)]
-        with torch.autocast("cpu", enabled=False):  # for who calls backward() inside of it
-            with torch.enable_grad(), torch.random.fork_rng(devices=()):
-                torch.set_rng_state(ctx.random)
-                x = ctx.function(*inputs)
-            of_x, *others = _gradients(gradient, x.detach(), weight, (any(needed), of_weight, of_bias))
-            wanted = [x for x in inputs if x.requires_grad]
-            found = iter(torch.autograd.grad(x, wanted, of_x) if wanted else ())
-        return None, *others, *(next(found) if need else None for need in needed)

@@ -1,66 +1,188 @@
-"""Long sequences in pieces of time, for whatever does not look beyond a chunk.
+"""Long sequences in pieces of time, for whatever does not look beyond a chunk: less memory, the same results.
 
 A piece's tensors stay in the cache and are used again by the next piece, where those of a whole sequence
-would be mapped anew at each use; and what takes much memory for its time is not kept for the backward pass,
-but computed again.
+would be mapped anew at each use. Where a gradient is needed, a piece keeps its inputs and the products named
+in `kept`; the rest is computed again by the backward pass. `in_one_go()` does without all of it.
 """
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from contextlib import contextmanager
+from contextvars import ContextVar
+from math import nan
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import checkpoint
 
 CPU_TOKENS, GPU_TOKENS = 2048, 65536  # of a piece; a GPU wants few large operations
+PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default}
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # of builds for CPUs with oneDNN
+    PRODUCTS.add(torch.ops.mkldnn._linear_pointwise.default)
 
-Call = Callable[..., Any]
-
-
-def plain(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
-    """function(*inputs), or then(function(*inputs))."""
-    result = function(*inputs)
-    return result if then is None else then(result)
+_whole: ContextVar[bool] = ContextVar("whole", default=False)
+_running: ContextVar["_Run | None"] = ContextVar("running", default=None)
 
 
-def recomputed(function: Callable[..., Any], *inputs: Any, then: Any = None) -> Any:
-    """The same, but the backward pass computes function again, and nothing of then that can be avoided."""
-    if hasattr(then, "of"):  # modules.linear.Product
-        return then.of(function, *inputs)
-    return checkpoint(lambda *x: plain(function, *x, then=then), *inputs, use_reentrant=False)
+def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> Iterator[Piece]:
+    """Cut tensors (B, L, ...) along L: to the end of the chunk begun, by whole chunks, and what is left.
+
+    chunk: positions, or -1 for one chunk without an end; begun: how many positions of a chunk lie before.
+    """
+    x = tensors[0]
+    assert x is not None
+    recompute = _is_long(x) and torch.is_grad_enabled()
+    sizes = _sizes(x, chunk, begun)
+    if len(sizes) == 1:
+        yield Piece(tensors, None, first=True, recompute=recompute)
+        return
+    drawn: list[Tensor] = []
+    cut: list[Sequence[Any]] = [[None] * len(sizes) if t is None else t.split(sizes, dim=1) for t in tensors]
+    for i, piece in enumerate(zip(*cut, strict=True)):
+        yield Piece(piece, drawn, first=i == 0, recompute=recompute)
+
+
+class Piece:
+    """Tensors (B, l, ...) of one piece, each of them or None; called with what computes on them.
+
+    drawn: what `once` has drawn for the sequence, None where this is all of it.
+    """
+
+    def __init__(self, tensors: Sequence[Any], drawn: list[Tensor] | None, *, first: bool, recompute: bool):
+        self.tensors, self.drawn, self.first, self.recompute = tuple(tensors), drawn, first, recompute
+
+    def __call__(self, function: Callable[..., Any], *more: Any) -> Any:
+        """function(*tensors, *more)."""
+        if self.drawn is None and not self.recompute:
+            return function(*self.tensors, *more)
+        tape, drawn = _Tape() if self.recompute else None, [] if self.drawn is None else self.drawn
+
+        def run(*inputs: Any) -> Any:
+            if tape is not None:
+                tape.rewind()
+            token = _running.set(_Run(tape, drawn, self.first, itertools.count()))
+            try:
+                return function(*inputs)
+            finally:
+                _running.reset(token)
+
+        if tape is None:
+            return run(*self.tensors, *more)
+        return checkpoint(run, *self.tensors, *more, use_reentrant=False)
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """The pieces (B, l, .) of a result as one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+
+
+def kept(function: Callable[..., Tensor], *inputs: Any, needed: bool = True) -> Tensor:
+    """function(*inputs), whose matrix products the backward pass does not compute again.
+
+    needed: what follows needs their values for its gradients, so they are kept; otherwise they are NaN there.
+    """
+    run = _running.get()
+    if run is None or run.tape is None:
+        return function(*inputs)
+    with _Products(run.tape, needed):
+        return function(*inputs)
+
+
+def once(draw: Callable[[], Tensor]) -> Tensor:
+    """draw(), one result for all pieces of a sequence."""
+    run = _running.get()
+    if run is None:
+        return draw()
+    number = next(run.draws)
+    if not run.first:
+        return run.drawn[number]
+    drawn = draw()  # again the same when it is computed again, for its random numbers are
+    if number == len(run.drawn):
+        run.drawn.append(drawn)
+    return drawn
+
+
+def as_at_first(value: Any) -> Any:
+    """value, which the backward pass sees as it was: a setting that may have changed since."""
+    run = _running.get()
+    return value if run is None or run.tape is None else run.tape.entry(lambda: value)
+
+
+@contextmanager
+def in_one_go() -> Iterator[None]:
+    """Inside, every sequence is one piece, and nothing is computed again: the plain equations."""
+    token = _whole.set(True)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
 
 
 def _tokens(x: Tensor) -> int:
     return GPU_TOKENS if x.is_cuda else CPU_TOKENS
 
 
-def how_to_call(x: Tensor) -> Call:
-    """`recomputed` where x (B, L, .) has more tokens than a piece, else `plain`."""
-    long = x.size(0) * x.size(1) > _tokens(x)
-    return recomputed if long and torch.is_grad_enabled() else plain
+def _is_long(x: Tensor) -> bool:
+    return not _whole.get() and x.size(0) * x.size(1) > _tokens(x)
 
 
-def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> Iterator[tuple[Any, ...]]:
-    """Cut tensors (B, L, ...) along L: to the end of the chunk begun, by whole chunks, and what is left.
-
-    chunk: positions, or -1 for one chunk without an end; begun: how many positions of a chunk lie before.
-    """
-    first = tensors[0]
-    assert first is not None
-    batch, length = first.shape[:2]
+def _sizes(x: Tensor, chunk: int, begun: int) -> list[int]:
+    """Positions of each piece of x (B, L, ...)."""
+    batch, length = x.shape[:2]
     if chunk < 0 or begun + length <= chunk:
-        yield tuple(tensors)
-        return
+        return [length]
     head = chunk - begun if begun else 0
-    size = max(1, _tokens(first) // max(1, batch * chunk)) * chunk
+    size = length if _whole.get() else max(1, _tokens(x) // max(1, batch * chunk)) * chunk
     whole = length - (length - head) % chunk
     borders = [0, *range(head, whole, size), whole, length]
-    sizes = [end - start for start, end in itertools.pairwise(borders) if start < end]
-    cut: list[Sequence[Any]] = [[None] * len(sizes) if t is None else t.split(sizes, dim=1) for t in tensors]
-    yield from zip(*cut, strict=True)
+    return [end - start for start, end in itertools.pairwise(borders) if start < end]
 
 
-def join(parts: Sequence[Tensor]) -> Tensor:
-    """The pieces (B, l, .) of a result as one."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+class _Tape:
+    """What the first computation of a piece leaves for the next ones, in order."""
+
+    def __init__(self) -> None:
+        self.entries: list[Any] = []
+        self.number = -1
+
+    def rewind(self) -> None:
+        self.number = -1
+
+    def entry(self, make: Callable[[], Any]) -> Any:
+        """make() in the first computation, and what it returned in the others."""
+        self.number += 1
+        if self.number == len(self.entries):
+            self.entries.append(make())
+        return self.entries[self.number]
+
+
+class _Run(NamedTuple):
+    """One computation of a piece. tape: None where nothing is computed again."""
+
+    tape: _Tape | None
+    drawn: list[Tensor]
+    first: bool
+    draws: Iterator[int]
+
+
+class _Products(TorchDispatchMode):
+    """Each matrix product inside comes from the tape."""
+
+    def __init__(self, tape: _Tape, needed: bool):
+        super().__init__()
+        self.tape, self.needed = tape, needed
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if operation not in PRODUCTS:
+            return operation(*args, **(kwargs or {}))
+        computed = None
+
+        def compute() -> Tensor:
+            nonlocal computed
+            computed = operation(*args, **(kwargs or {}))
+            return computed.detach() if self.needed else computed.new_full((), nan).expand(computed.shape)
+
+        known: Tensor = self.tape.entry(compute)
+        return known.detach() if computed is None else computed

@@ -11,11 +11,10 @@ import pytest
 import torch
 from fairseq import checkpoint_utils
 
-from mega_fairseq.checkpoints import safe_types
+from mega_fairseq.checkpoints import safe_types, untrusted
 from mega_fairseq.checkpoints.errors import CheckpointError
-from mega_fairseq.compat import install
-from mega_fairseq.checkpoints import untrusted
 from mega_fairseq.checkpoints.untrusted import Untrusted
+from mega_fairseq.compat import install
 
 
 def loaded(state, **options):

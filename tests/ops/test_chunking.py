@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.attention import naive_attention
 
-from mega_fairseq.ops.attention import PARTS, attention_weights, causal_mask, weighted_sum
+from mega_fairseq.ops.attention import PARTS, Permitted, attention_weights, causal_mask, weighted_sum
 from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
@@ -35,7 +35,7 @@ def test_weights_equal_loop(function, masked):
         for columns in LENGTHS:
             leaves, forbidden, count = draw(rows, columns, masked)
             query, key, bias = leaves
-            ours = attention_weights(function, query, key, bias, forbidden, count)
+            ours = attention_weights(function, query, key, bias, Permitted(forbidden, count))
             expected = naive_attention(
                 function,
                 query,
@@ -54,7 +54,8 @@ def test_weights_equal_loop(function, masked):
 def test_weights_gradcheck(function):
     leaves, forbidden, count = draw(5, 7, masked=True)
     assert torch.autograd.gradcheck(
-        lambda query, key, bias: attention_weights(function, query, key, bias, forbidden, count), leaves
+        lambda query, key, bias: attention_weights(function, query, key, bias, Permitted(forbidden, count)),
+        leaves,
     )
 
 
@@ -63,7 +64,7 @@ def test_weights_gradcheck(function):
 def test_query_without_keys_gives_zero(function, dtype):
     leaves = [torch.randn(3, n, dtype=dtype, requires_grad=True) for n in (Z, Z, 3)]
     forbidden = torch.tensor([[False, True, True], [True, True, True], [False, False, False]])
-    weights = attention_weights(function, *leaves, forbidden, torch.tensor([[1], [1], [3]]))
+    weights = attention_weights(function, *leaves, Permitted(forbidden, torch.tensor([[1], [1], [3]])))
     assert weights.dtype == dtype
     assert not weights[forbidden].any()
     assert weights[1].eq(0).all()
@@ -79,7 +80,7 @@ def test_extreme_logits_are_finite(function, dtype):
     one = torch.ones(1, 1, dtype=dtype)
     key = torch.tensor([[-30.0], [0.0], [30.0]], dtype=dtype)
     leaves = [t.requires_grad_() for t in (one, key, torch.zeros(1, 3, dtype=dtype))]
-    weights = attention_weights(function, *leaves, None, torch.tensor(1))
+    weights = attention_weights(function, *leaves, Permitted(None, torch.tensor(1)))
     limits = {"softmax": [0.0, 0.0, 1.0], "relu2": [0.0, 0.0, 900.0], "laplace": [0.0, 0.0, 1.0]}
     # laplace(0) = (1 - erf(sqrt(pi))) / 2 = 0.0061
     torch.testing.assert_close(weights[0].float(), torch.tensor(limits[function]), atol=0.007, rtol=1e-6)
@@ -140,8 +141,10 @@ def test_weighted_sum_of_a_lone_query(columns, shape):
 def test_products_beyond_float16_are_scaled_first(function):
     query = torch.full((1, 128), 24.0, dtype=torch.float16)  # 128 * 24 * 24 > 65504
     key, bias = query.repeat(2, 1), torch.zeros(1, 2, dtype=torch.float16)
-    weights = attention_weights(function, query, key, bias, None, torch.tensor(64))
-    expected = attention_weights(function, query.float(), key.float(), bias.float(), None, torch.tensor(64))
+    weights = attention_weights(function, query, key, bias, Permitted(None, torch.tensor(64)))
+    expected = attention_weights(
+        function, query.float(), key.float(), bias.float(), Permitted(None, torch.tensor(64))
+    )
     limit = torch.finfo(torch.float16).max
     torch.testing.assert_close(
         weights.float().clamp(max=limit), expected.clamp(max=limit), atol=1e-3, rtol=2e-3

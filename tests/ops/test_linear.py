@@ -9,9 +9,9 @@ from torch.nn.utils import prune
 
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.layer import MegaLayer
-from mega_fairseq.modules.linear import Product, pack_linears
+from mega_fairseq.modules.linear import pack_linears, product
 from mega_fairseq.ops import linear as module
-from mega_fairseq.ops.linear import linear, linear_of
+from mega_fairseq.ops.linear import linear
 
 INPUTS, OUTPUTS = 12, 10
 
@@ -93,64 +93,12 @@ def test_autocast_and_small_or_empty_operands_are_torch_s(calls, monkeypatch):
     assert not calls
 
 
-@pytest.mark.parametrize("kind", [linear, lambda x, w, b: linear_of(lambda x: x * 1.0, (x,), w, b)])
-def test_backward_inside_autocast(kind):
+def test_backward_inside_autocast():
     x, weight, bias = tensors((3,))
-    y = kind(x, weight, bias)
+    y = linear(x, weight, bias)
     with torch.autocast("cpu", torch.bfloat16):
         y.sum().backward()
     torch.testing.assert_close(weight.grad, x.detach().sum(0).expand(OUTPUTS, INPUTS), atol=1e-5, rtol=1e-5)
-
-
-def scaled(x, factor):
-    return x.sin() * factor
-
-
-@pytest.mark.parametrize(
-    "large", [INPUTS * OUTPUTS, INPUTS * OUTPUTS + 1]
-)  # oneDNN's, and torch's with a checkpoint
-@pytest.mark.parametrize("frozen", [None, 0, 1])
-def test_linear_of_a_function(large, frozen, monkeypatch):
-    monkeypatch.setattr(module, "LARGE", large)
-    x, weight, bias = tensors((2, 5))
-    factor = torch.randn(INPUTS, requires_grad=True)
-    inputs = [x, factor, weight, bias]
-    if frozen is not None:
-        inputs[frozen].requires_grad_(False)
-    equal_with_gradients(
-        lambda x, f, w, b: linear_of(scaled, (x, f), w, b),
-        lambda x, f, w, b: F.linear(scaled(x, f), w, b),
-        inputs,
-    )
-
-
-def test_linear_of_does_not_multiply_again(calls):
-    x, weight, bias = tensors((4,))
-    y = linear_of(torch.sin, (x,), weight, bias)
-    y.sum().backward()
-    assert calls == [(OUTPUTS, INPUTS), (INPUTS, OUTPUTS)]
-
-
-def test_linear_of_draws_the_same_numbers_again():
-    """And leaves those that follow alone."""
-    x, weight, _ = tensors((400,))
-    torch.manual_seed(1)
-    y = linear_of(lambda x: F.dropout(x, 0.5), (x,), weight)
-    after = torch.rand(3)
-    y.sum().backward()
-    next_ones = torch.rand(3)
-    torch.manual_seed(1)
-    dropped = F.dropout(x.detach(), 0.5)
-    assert torch.rand(3).equal(after) and torch.rand(3).equal(next_ones)
-    torch.testing.assert_close(weight.grad, dropped.sum(0).expand(OUTPUTS, INPUTS), atol=1e-4, rtol=1e-5)
-
-
-@torch.no_grad()
-def test_nothing_is_kept_without_gradients(calls):
-    layer = torch.nn.Linear(INPUTS, OUTPUTS)
-    x = torch.randn(3, INPUTS)
-    torch.testing.assert_close(Product(layer).of(torch.sin, x), F.linear(x.sin(), layer.weight, layer.bias))
-    assert not Product(layer)(x).requires_grad and len(calls) == 2
 
 
 @torch.no_grad()
@@ -184,8 +132,8 @@ def test_hooks_and_pruning_reach_long_sequences(width):
     prune.l1_unstructured(layer.feed_forward.fc1, "weight", 0.5)
     products = [part for part in layer.modules() if isinstance(part, torch.nn.Linear)]
     seen = []
-    for product in products:
-        product.register_forward_hook(lambda product, *_: seen.append(product))
+    for part in products:
+        part.register_forward_hook(lambda part, *_: seen.append(part))
     x = torch.randn(1, 2049, width)
     for length in (5, 2049):
         seen.clear()
@@ -206,7 +154,7 @@ def prepared():
 
 def equals_torch_s(layer, x):
     torch.testing.assert_close(
-        Product(layer)(x), F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5, check_dtype=True
+        product(layer, x), F.linear(x, layer.weight, layer.bias), atol=1e-5, rtol=1e-5, check_dtype=True
     )
 
 
@@ -219,7 +167,7 @@ def test_packed(shape, calls):
 
 def test_a_gradient_is_taken_from_the_weight_itself(calls):
     layer, x = prepared(), torch.randn(3, INPUTS)
-    Product(layer)(x).sum().backward()
+    product(layer, x).sum().backward()
     assert "packed" not in calls and layer.weight.grad is not None
 
 
@@ -254,14 +202,14 @@ def round_and_back(layer):
 def train(optimizer, **options):
     def change(layer):
         steps = optimizer(layer.parameters(), lr=0.5, **options)
-        Product(layer)(torch.randn(3, INPUTS)).sum().backward()
+        product(layer, torch.randn(3, INPUTS)).sum().backward()
         steps.step()
 
     return change
 
 
 def train_through_data(layer):  # as fairseq's Adam
-    Product(layer)(torch.randn(3, INPUTS)).sum().backward()
+    product(layer, torch.randn(3, INPUTS)).sum().backward()
     layer.weight.data.add_(layer.weight.grad)
 
 
@@ -286,7 +234,7 @@ def test_a_prepared_layer_is_copied_and_saved_as_any(tmp_path):
     torch.save(layer.state_dict(), tmp_path / "layer.pt")
     other.load_state_dict(torch.load(tmp_path / "layer.pt", weights_only=True))
     for same in (copy.deepcopy(layer), other):
-        torch.testing.assert_close(Product(same)(x), layer(x), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(product(same, x), layer(x), atol=1e-5, rtol=1e-5)
     assert list(layer.state_dict()) == ["weight", "bias"]
 
 

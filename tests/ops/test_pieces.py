@@ -1,9 +1,14 @@
 """Pieces of a long sequence: borders, and the numbers of one piece, gradients and dropout included."""
 
+import contextlib
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.dropout import Dropout
@@ -11,13 +16,12 @@ from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.layer import MegaLayer
 from mega_fairseq.ops import pieces as module
-from mega_fairseq.ops.pieces import how_to_call, join, pieces, plain, recomputed
+from mega_fairseq.ops.pieces import in_one_go, join, kept, pieces
 from mega_fairseq.state import LayerState
 
 D, CHUNK = 8, 4
 SMALL = {"embed_dim": D, "ndim": 2, "zdim": 4, "hdim": 12, "ffn_dim": 12, "chunk_size": CHUNK}
 LENGTHS = [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 13, 29]
-WHOLE = 10**9
 
 
 @given(
@@ -33,7 +37,7 @@ def test_borders(batch, length, chunk, begun, tokens):
     x = torch.arange(length).expand(batch, length)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CPU_TOKENS", tokens)
-        cut = list(pieces([x, None], chunk, begun))
+        cut = [piece.tensors for piece in pieces([x, None], chunk, begun)]
     assert all(nothing is None for _, nothing in cut)
     assert join([part for part, _ in cut]).equal(x)
     position = begun
@@ -48,18 +52,26 @@ def test_borders(batch, length, chunk, begun, tokens):
 
 def test_only_long_training_is_recomputed(monkeypatch):
     monkeypatch.setattr(module, "CPU_TOKENS", 8)
-    assert how_to_call(torch.zeros(2, 4, 1)) is plain
-    assert how_to_call(torch.zeros(3, 3, 1)) is recomputed
+
+    def recomputed(*shape):
+        return [piece.recompute for piece in pieces([torch.zeros(*shape)])]
+
+    assert recomputed(2, 4, 1) == [False]
+    assert recomputed(3, 3, 1) == [True, True]
     with torch.no_grad():
-        assert how_to_call(torch.zeros(3, 3, 1)) is plain
+        assert recomputed(3, 3, 1) == [False, False]
+    with in_one_go():
+        assert recomputed(3, 3, 1) == [False]
 
 
 def outcome(layer, tokens, monkeypatch, length, padding=None):
-    """Output and gradients with pieces of so many tokens."""
-    monkeypatch.setattr(module, "CPU_TOKENS", tokens)
+    """Output and gradients with pieces of so many tokens, or in one go."""
+    if tokens is not None:
+        monkeypatch.setattr(module, "CPU_TOKENS", tokens)
     torch.manual_seed(1)
     x = torch.randn(2, length, D, dtype=torch.double, requires_grad=True)
-    y = layer(x, padding)[0] if padding is not None else layer(x)[0]
+    with in_one_go() if tokens is None else contextlib.nullcontext():
+        y = layer(x, padding)[0]
     real = 1.0 if padding is None else (~padding).unsqueeze(-1)
     return y * real, *torch.autograd.grad((y * real).sin().sum(), [x, *layer.parameters()])
 
@@ -80,7 +92,7 @@ def test_pieces_equal_one_piece(function, causal, pre_norm, length, monkeypatch)
     config = MegaConfig(**SMALL, attention_fn=function, normalize_before=pre_norm, dropout=0.0)
     layer = spread(MegaLayer(config, causal=causal))
     padding = torch.arange(length) >= torch.tensor([[length], [max(1, length - 3)]])
-    expected = outcome(layer, WHOLE, monkeypatch, length, padding)
+    expected = outcome(layer, None, monkeypatch, length, padding)
     for tokens in (1, 2 * CHUNK, 4 * CHUNK):
         found = outcome(layer, tokens, monkeypatch, length, padding)
         for mine, other in zip(found, expected, strict=True):
@@ -126,9 +138,138 @@ def test_dropout_is_the_same_when_it_is_computed_again(build, monkeypatch):
     torch.testing.assert_close((gradient * direction).sum(), slope, atol=1e-6, rtol=1e-5)
 
 
-def test_channels_are_dropped_from_all_pieces():
+def pattern(x, dropout):
+    """Where ones, in pieces, are dropped; and the gradient, which is what they are multiplied by."""
+    x = x.requires_grad_()
+    y = join([piece(dropout) for piece in pieces([x])])
+    y.sum().backward()
+    assert x.grad.equal(y)
+    return y
+
+
+def test_channels_are_dropped_from_all_pieces(monkeypatch):
+    monkeypatch.setattr(module, "CPU_TOKENS", 4)
     torch.manual_seed(0)
-    drop = Dropout(0.5, feature=True).for_pieces(torch.ones(3, 9, D), 20)
-    first, second = drop(torch.ones(3, 4, 20)), drop(torch.ones(3, 5, 20))
-    assert first[:, :1].expand(3, 5, 20).equal(second)
-    assert set(first.unique().tolist()) == {0.0, 2.0}
+    y = pattern(torch.ones(3, 9, 20), Dropout(0.5, feature=True))
+    assert y[:, :1].expand_as(y).equal(y)
+    assert set(y.unique().tolist()) == {0.0, 2.0}
+    assert not pattern(torch.ones(3, 9, 20), Dropout(0.5, feature=True)).equal(y)
+
+
+def test_each_dropout_of_a_piece_has_channels_of_its_own(monkeypatch):
+    monkeypatch.setattr(module, "CPU_TOKENS", 4)
+    torch.manual_seed(0)
+    drop = Dropout(0.5, feature=True)
+    y = pattern(torch.ones(3, 9, 20), lambda x: drop(x) + 10 * drop(x))
+    assert y[:, :1].expand_as(y).equal(y)
+    assert set(y.unique().tolist()) == {0.0, 2.0, 20.0, 22.0}
+
+
+class Counted(TorchDispatchMode):
+    """How many matrix products there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.products = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.products += operation in module.PRODUCTS
+        return operation(*args, **(kwargs or {}))
+
+
+def chain(inner, outer, x):
+    """Two products; the second one's value matters for the gradient or not."""
+    hidden = torch.sin(kept(F.linear, x, inner))
+    return x + kept(F.linear, hidden, outer, needed=False)
+
+
+@pytest.mark.parametrize("frozen", [None, 0, 1, 2])
+@pytest.mark.parametrize("dtype", [torch.double, torch.bfloat16])
+def test_products_that_are_kept(frozen, dtype, monkeypatch):
+    torch.manual_seed(0)
+    leaves = [
+        torch.randn(2, 9, D, dtype=dtype),
+        torch.randn(20, D, dtype=dtype),
+        torch.randn(D, 20, dtype=dtype),
+    ]
+    for i, leaf in enumerate(leaves):
+        leaf.requires_grad_(i != frozen)
+    x, inner, outer = leaves
+    monkeypatch.setattr(module, "CPU_TOKENS", 6)
+    found = join([piece(partial(chain, inner, outer)) for piece in pieces([x])])
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    with Counted() as counted:
+        gradients = torch.autograd.grad(found.sum(), wanted, retain_graph=True)
+        again = torch.autograd.grad(found.sum(), wanted)
+    expected = chain(inner, outer, x)
+    with Counted() as plain:
+        expected_gradients = torch.autograd.grad(expected.sum(), wanted)
+    assert counted.products == 2 * 3 * plain.products  # twice, in three pieces, and none of the forward's
+    close = {"atol": 1e-11, "rtol": 1e-9} if dtype == torch.double else {"atol": 0.1, "rtol": 0.05}
+    torch.testing.assert_close(found, expected, **close)
+    for mine, same, other in zip(gradients, again, expected_gradients, strict=True):
+        assert mine.equal(same)
+        torch.testing.assert_close(mine, other, **close)
+
+
+def test_a_value_that_was_not_kept_spoils_what_needs_it(monkeypatch):
+    monkeypatch.setattr(module, "CPU_TOKENS", 6)
+    x, weight = torch.randn(2, 9, D, requires_grad=True), torch.randn(20, D, requires_grad=True)
+    y = join([piece(lambda x: torch.sin(kept(F.linear, x, weight, needed=False))) for piece in pieces([x])])
+    assert y.isfinite().all()
+    assert torch.autograd.grad(y.sum(), x)[0].isnan().all()
+
+
+def test_a_setting_counts_as_it_was(monkeypatch):
+    """A model that stops training between forward and backward drops what it has dropped."""
+    monkeypatch.setattr(module, "CPU_TOKENS", 2 * CHUNK)
+    torch.manual_seed(0)
+    layer = spread(FeedForward(MegaConfig(**SMALL, dropout=0.4, activation_dropout=0.4)))
+    gradients = []
+    for stop in (False, True):
+        torch.manual_seed(1)
+        x = torch.randn(2, 13, D, dtype=torch.double, requires_grad=True)
+        layer.train()
+        y = layer(x)
+        layer.train(not stop)
+        gradients.append(torch.autograd.grad(y.sin().sum(), x)[0])
+    assert gradients[0].equal(gradients[1])
+
+
+def test_random_numbers_that_follow_are_left_alone(monkeypatch):
+    monkeypatch.setattr(module, "CPU_TOKENS", 4)
+    torch.manual_seed(0)
+    y = join([piece(Dropout(0.5)) for piece in pieces([torch.ones(3, 9, 20, requires_grad=True)])])
+    state = torch.get_rng_state()
+    y.sum().backward()
+    assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize("build", [lambda c: GatedAttention(c, causal=True), FeedForward])
+def test_half_precision_and_a_backward_pass_inside_autocast(build, monkeypatch):
+    torch.manual_seed(0)
+    layer = build(MegaConfig(**SMALL, dropout=0.0))
+    x = torch.randn(2, 13, D)
+    found = []
+    for tokens in (2 * CHUNK, 10**9):
+        monkeypatch.setattr(module, "CPU_TOKENS", tokens)
+        layer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = layer(x)
+            (y[0] if isinstance(y, tuple) else y).float().sin().sum().backward()
+        found.append([parameter.grad for parameter in layer.parameters()])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, atol=0.02 * float(other.abs().max()) + 1e-6, rtol=0.02)
+
+
+def test_second_derivatives(monkeypatch):
+    torch.manual_seed(0)
+    layer = spread(FeedForward(MegaConfig(**SMALL, dropout=0.0)))
+    x = torch.randn(1, 9, D, dtype=torch.double, requires_grad=True)
+    slopes = []
+    for tokens in (4, 10**9):
+        monkeypatch.setattr(module, "CPU_TOKENS", tokens)
+        (first,) = torch.autograd.grad(layer(x).sin().sum(), x, create_graph=True)
+        slopes.append(torch.autograd.grad(first.square().sum(), [x, *layer.parameters()]))
+    for mine, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-10, rtol=1e-8)

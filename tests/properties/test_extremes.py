@@ -10,7 +10,7 @@ from reference.ema import naive_ema
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.ops.attention import attention_weights
+from mega_fairseq.ops.attention import Permitted, attention_weights
 from mega_fairseq.state import EMAState
 
 logits = st.sampled_from([-30.0, -10.0, 0.0, 10.0, 30.0])
@@ -69,7 +69,7 @@ def test_attention_logits(function, rows, columns, scale, masked, seed):
     bias = scale * normal(rows, columns, seed=seed + 2, dtype=torch.float32).sign()
     leaves = [t.requires_grad_() for t in (scale * leaves[0], leaves[1], bias)]
     forbidden = normal(rows, columns, seed=seed + 3) > 0.5 if masked else None
-    weights = attention_weights(function, *leaves, forbidden, torch.tensor(columns))
+    weights = attention_weights(function, *leaves, Permitted(forbidden, torch.tensor(columns)))
     assert weights.isfinite().all()
     assert weights.ge(0).all()
     if function != "relu2":

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS
-from mega_fairseq.ops.attention import attention_weights, causal_mask
+from mega_fairseq.ops.attention import Permitted, attention_weights, causal_mask
 from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.ema import Coefficients, decay_powers, ema_coefficients
 from mega_fairseq.ops.padding import Turn
@@ -43,7 +43,7 @@ def test_attention_weights(function, batch, rows, columns, z, mask, seed):
     if forbidden is not None:
         count = (~forbidden).sum(-1, keepdim=True).clamp(min=1)
     assert gradcheck(
-        lambda *leaves: attention_weights(function, *leaves, forbidden, count), (query, key, bias)
+        lambda *leaves: attention_weights(function, *leaves, Permitted(forbidden, count)), (query, key, bias)
     )
 
 
