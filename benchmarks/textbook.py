@@ -104,7 +104,7 @@ class TextbookAttention(GatedAttention):
         cache = AttentionState(key, value)
         if state is not None and state.attention is not None:
             cache = self._append(state.attention, cache)
-            attended = self._attend(query, cache.key, cache.value, None)
+            attended = self.attend_to(query, cache.key, cache.value, None)
         else:
             attended = self._chunks(query, key, value, padding)
         h = self.dropout(self.activation(c + self.h_proj(F.silu(r) * attended)))
@@ -126,7 +126,7 @@ class TextbookAttention(GatedAttention):
         mask = None
         if padding is not None:
             mask = F.pad(padding, (0, -length % size), value=True).unflatten(1, (-1, size))
-        return merge(self._attend(*(split(t, size) for t in (query, key, value)), mask), length)
+        return merge(self.attend_to(*(split(t, size) for t in (query, key, value)), mask), length)
 
 
 class TextbookFeedForward(FeedForward):

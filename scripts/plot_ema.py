@@ -25,7 +25,7 @@ from tools import positive
 
 import mega_fairseq  # noqa: F401  (lets fairseq load checkpoints safely, and say what is wrong with one)
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.ops.ema import ema_coefficients, log_decay
+from mega_fairseq.ops.ema.coefficients import ema_coefficients, log_decay
 
 Averages = dict[str, dict[int, MultiHeadEMA]]  # encoder, decoder -> layer, from 1
 

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from mega_fairseq.checkpoints.names import DEAD, from_reference_names, to_reference_names
+from mega_fairseq.models.from_options import value
 from mega_fairseq.models.mega_lm import MegaLM
 from mega_fairseq.models.mega_nmt import MegaNMT
-from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, value
+from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions
 
 ARCHITECTURES = {  # the reference's names, ours
     "mega": "mega_nmt",

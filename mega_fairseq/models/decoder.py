@@ -1,56 +1,43 @@
 """MegaDecoder: target tokens to logits, in one pass, in segments or step by step."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor, nn
 
 from mega_fairseq.models.base import MegaSide
-from mega_fairseq.models.beams import number_of_rows, reordered
-from mega_fairseq.models.building import TokenEmbedding, build_stack
-from mega_fairseq.models.options import decoder_output_dim, stack_config
-from mega_fairseq.models.output import build_output, project, target_log_probs
-from mega_fairseq.models.source import Source, sentences
-from mega_fairseq.modules.stack import StackOutput
-from mega_fairseq.ops.padding import Turn
-from mega_fairseq.state import CarriedEMA, EMAState, LayerState
+from mega_fairseq.models.config import DecoderConfig
+from mega_fairseq.models.embedding import TokenEmbedding
+from mega_fairseq.models.history import Continued, History, Incremental
+from mega_fairseq.models.layers import build_stack
+from mega_fairseq.models.output import build_feature_projection, build_output, project, target_log_probs
+from mega_fairseq.models.segments import in_segments, segment_of
+from mega_fairseq.models.source import Source
+from mega_fairseq.ops.padding import Turn, padding_behind
+from mega_fairseq.state import CarriedEMA
 
-SEGMENT = 2048  # tokens that are computed together where no gradient is needed
 UNLIMITED = 2**31 - 1
-
-
-class Tokens(NamedTuple):
-    """New tokens (B, L), their padding or None, how rows were turned, and what came before in each layer."""
-
-    tokens: Tensor
-    padding: Tensor | None
-    turn: Turn
-    states: list[LayerState | None] | None
 
 
 class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
     """Causal Mega stack; source_dim: width of the encoder's output, None for a language model."""
 
-    def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Module, source_dim: int | None):
+    def __init__(
+        self, config: DecoderConfig, dictionary: Any, embed_tokens: nn.Module, source_dim: int | None
+    ):
         super().__init__(dictionary)
-        config = stack_config(cfg, "decoder")
+        stack = config.stack
         self.padding_idx = embed_tokens.padding_idx
-        self.max_target_positions = cfg.max_target_positions
-        self.chunk_size = config.chunk_size
-        chunk = max(config.chunk_size, 1)
-        self.segment = max(chunk, SEGMENT // chunk * chunk)
-        self.unlimited = source_dim is None and (config.chunk_size > 0 or config.rel_pos_bias == "rotary")
+        self.max_target_positions = config.max_positions
+        self.chunk_size, self.segment = stack.chunk_size, segment_of(stack.chunk_size)
+        self.unlimited = source_dim is None and (stack.chunk_size > 0 or stack.rel_pos_bias == "rotary")
         self.embed_tokens = embed_tokens
-        self.embedding = TokenEmbedding(cfg, config, embed_tokens, "MegaDecoder")
-        self.stack = build_stack(cfg, config, "decoder", causal=True, source_dim=source_dim)
-        self.embed_dim, self.output_embed_dim = config.embed_dim, decoder_output_dim(cfg)
-        self.project_out_dim = None
-        if self.output_embed_dim != self.embed_dim:
-            self.project_out_dim = nn.Linear(self.embed_dim, self.output_embed_dim, bias=False)
-            nn.init.xavier_uniform_(self.project_out_dim.weight)
-        outputs = build_output(cfg, dictionary, self.output_embed_dim, embed_tokens)
+        self.embedding = TokenEmbedding(config, embed_tokens.embedding_dim, "MegaDecoder")
+        self.stack = build_stack(config, causal=True, source_dim=source_dim)
+        self.embed_dim, self.output_embed_dim = stack.embed_dim, config.output.width
+        self.project_out_dim = build_feature_projection(config)
+        outputs = build_output(config, len(dictionary), embed_tokens)
         self.output_projection, self.adaptive_softmax = outputs
 
     def forward(
@@ -96,48 +83,38 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
         """Features (B, L, D), and {"attn": [weights (B, L, S) or None], "inner_states": [(L, B, D)]}.
 
         Padding may stand on either side; weights refer to the source as it was padded, and are the mean of
-        any alignment_heads, for there is one. inner_states: the stack's input and each layer's output, or
-        nothing, in less memory, without keep_hiddens.
-        carried: what the EMA remembers of an earlier block, replaced by what it remembers of this one.
+        any alignment_heads, for there is one. inner_states: the stack's input and each layer's output, none
+        of them without keep_hiddens. carried: the EMA's memory of an earlier block, replaced by this one's.
         """
         if full_context_alignment:
             raise ValueError("full_context_alignment: a Mega decoder cannot look ahead; leave it out")
-        new = self._new_tokens(prev_output_tokens, incremental_state, carried)
-        begun = new.states is not None and new.states[0].cross is not None
-        source = Source.of(encoder_out, known=begun)
-        x = self.embedding(self.embedding.scale * self.embed_tokens(new.tokens), new.padding)
-        out = self._walk(x, new, source, self.layer_number(alignment_layer), keep_hiddens)
-        if incremental_state is not None:
-            self.set_incremental_state(incremental_state, "layers", out.states)
-            self.set_incremental_state(incremental_state, "sentences", sentences(encoder_out))
-        elif carried is not None:
-            carried.layers = [state.ema.detach() for state in out.states]
-        x = project(self.project_out_dim, new.turn.undo(out.x))
-        weights = out.weights
-        if weights is not None:
-            weights = source.turn.undo_columns(new.turn.undo(weights)).contiguous()  # criteria view them
-        inner = [new.turn.undo(h).transpose(0, 1) for h in out.hiddens]
-        return x, {"attn": [weights], "inner_states": inner}
+        history = self.history(incremental_state, carried)
+        tokens = history.unread(prev_output_tokens)
+        padding, turn = padding_behind(tokens.eq(self.padding_idx)) if history.padded else (None, Turn())
+        source = Source.of(encoder_out, known=history.knows_source())
+        embedded = self.embedding.scale * self.embed_tokens(turn.apply(tokens))
+        out = in_segments(
+            self.stack,
+            self.embedding(embedded, padding),
+            padding,
+            history.states,
+            self.segment,
+            source=source and source.x,
+            source_padding=source and source.padding,
+            alignment_layer=self.layer_number(alignment_layer),
+            keep_hiddens=keep_hiddens,
+        )
+        history.remember(out.states, encoder_out)
+        x = project(self.project_out_dim, turn.undo(out.x))
+        attention = None if out.weights is None else source.as_padded(turn.undo(out.weights))
+        inner = [turn.undo(h).transpose(0, 1) for h in out.hiddens]
+        return x, {"attn": [attention], "inner_states": inner}
 
-    def _new_tokens(
-        self, tokens: Tensor, incremental_state: dict[str, Any] | None, carried: CarriedEMA | None
-    ) -> Tokens:
-        count = self.num_layers
+    def history(self, incremental_state: dict[str, Any] | None, carried: CarriedEMA | None = None) -> History:
+        """What was read before: by generation's earlier steps, in the block before, or nothing."""
         if incremental_state is not None:
-            states = self.get_incremental_state(incremental_state, "layers") or [LayerState()] * count
-            position = states[0].position
-            if tokens.size(1) <= position:
-                raise ValueError(
-                    f"prev_output_tokens must hold the {position} tokens that this incremental_state has "
-                    f"seen, and those that follow; got {tokens.size(1)}"
-                )
-            return Tokens(tokens[:, position:], None, Turn(), states)
-        states = carried and [LayerState(ema=ema) for ema in carried.layers or [EMAState()] * count]
-        mask = tokens.eq(self.padding_idx)
-        if not bool(mask.any()):
-            return Tokens(tokens, None, Turn(), states)
-        turn = Turn.of(mask)
-        return Tokens(turn.apply(tokens), turn.apply(mask), turn, states)
+            return Incremental(self, incremental_state, self.num_layers)
+        return History() if carried is None else Continued(carried, self.num_layers)
 
     def layer_number(self, alignment_layer: int | None) -> int:
         """The last where none is given. Raises ValueError, naming the flag, for a layer that is not there."""
@@ -149,25 +126,6 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
                 f"{alignment_layer}"
             )
         return alignment_layer
-
-    def _walk(
-        self, x: Tensor, new: Tokens, source: Source | None, layer: int, keep_hiddens: bool
-    ) -> StackOutput:
-        """The stack's output, segment by segment with carried states where no gradient is needed."""
-        given = (None, None) if source is None else (source.x, source.padding)
-        padding, states = new.padding, new.states
-        if x.size(1) <= self.segment or torch.is_grad_enabled() or self.training:
-            return self.stack(x, padding, states, *given, layer, keep_hiddens)
-        states = states or [LayerState()] * len(self.stack.layers)
-        masks = [None] * x.size(1) if padding is None else padding.split(self.segment, 1)
-        parts = []
-        for part, mask in zip(x.split(self.segment, 1), masks, strict=False):
-            out = self.stack(part, mask, states, *given, layer, keep_hiddens)
-            states = out.states
-            parts.append(out._replace(states=[]))
-        weights = None if parts[0].weights is None else torch.cat([p.weights for p in parts], 1)
-        hiddens = [torch.cat(h, 1) for h in zip(*(p.hiddens for p in parts), strict=True)]
-        return StackOutput(torch.cat([p.x for p in parts], 1), states, weights, hiddens)
 
     def output_layer(self, features: Tensor) -> Tensor:
         """Logits, or the features themselves for the adaptive softmax."""
@@ -182,19 +140,7 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
 
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose; copies from before it are void."""
-        states = self.get_incremental_state(incremental_state, "layers")
-        if not states or torch.equal(
-            new_order, torch.arange(number_of_rows(states), device=new_order.device)
-        ):
-            return
-        before = self.get_incremental_state(incremental_state, "sentences")
-        same = before is not None and torch.equal(before[new_order], before)
-        if before is not None:
-            self.set_incremental_state(incremental_state, "sentences", before[new_order])
-        origins = self.get_incremental_state(incremental_state, "origins")
-        states, origins = reordered(states, new_order, origins, same)
-        self.set_incremental_state(incremental_state, "layers", states)
-        self.set_incremental_state(incremental_state, "origins", origins)
+        Incremental(self, incremental_state, self.num_layers).reorder(new_order)
 
     def max_positions(self) -> int:
         return UNLIMITED if self.unlimited else self.max_target_positions

@@ -8,23 +8,23 @@ from fairseq.models import FairseqEncoder
 from torch import Tensor, nn
 
 from mega_fairseq.models.base import MegaSide
-from mega_fairseq.models.building import TokenEmbedding, build_stack
-from mega_fairseq.models.options import stack_config
+from mega_fairseq.models.config import SideConfig
+from mega_fairseq.models.embedding import TokenEmbedding
+from mega_fairseq.models.layers import build_stack
 from mega_fairseq.models.source import EncoderOut, reordered
-from mega_fairseq.ops.padding import Turn
+from mega_fairseq.ops.padding import padding_behind
 
 
 class MegaEncoder(MegaSide, FairseqEncoder):
     """Bidirectional Mega stack over source tokens."""
 
-    def __init__(self, cfg: Any, dictionary: Any, embed_tokens: nn.Embedding):
+    def __init__(self, config: SideConfig, dictionary: Any, embed_tokens: nn.Embedding):
         super().__init__(dictionary)
-        config = stack_config(cfg, "encoder")
         self.padding_idx = embed_tokens.padding_idx
-        self.max_source_positions = cfg.max_source_positions
+        self.max_source_positions = config.max_positions
         self.embed_tokens = embed_tokens
-        self.embedding = TokenEmbedding(cfg, config, embed_tokens, "MegaEncoder")
-        self.stack = build_stack(cfg, config, "encoder", causal=False)
+        self.embedding = TokenEmbedding(config, embed_tokens.embedding_dim, "MegaEncoder")
+        self.stack = build_stack(config, causal=False)
 
     def forward(
         self,
@@ -40,12 +40,11 @@ class MegaEncoder(MegaSide, FairseqEncoder):
         (B, 1), all with the padding where the batch has it.
         """
         mask = src_tokens.eq(self.padding_idx)
-        padding, turn = (mask, Turn.of(mask)) if bool(mask.any()) else (None, Turn())
+        padding, turn = padding_behind(mask)
         embedded = self.embed_tokens(src_tokens) if token_embeddings is None else token_embeddings
         embedded = self.embedding.scale * embedded
-        turned = padding if padding is None else turn.apply(padding)
-        x = self.embedding(turn.apply(embedded), turned)
-        out = self.stack(x, turned, keep_hiddens=return_all_hiddens)
+        x = self.embedding(turn.apply(embedded), padding)
+        out = self.stack(x, padding, keep_hiddens=return_all_hiddens)
         x, *states = (turn.undo(h).transpose(0, 1) for h in (out.x, *out.hiddens))
         tensors = {
             "encoder_out": [x],

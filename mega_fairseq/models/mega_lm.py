@@ -7,9 +7,11 @@ from fairseq.models import FairseqLanguageModel, register_model, register_model_
 from torch import Tensor
 
 from mega_fairseq.models.base import MegaModel, plain
-from mega_fairseq.models.building import build_decoder_embedding
 from mega_fairseq.models.decoder import MegaDecoder
-from mega_fairseq.models.options import MegaLMOptions, decoder_input_dim, fill, keep_layers
+from mega_fairseq.models.embedding import build_embedding
+from mega_fairseq.models.from_options import decoder_config
+from mega_fairseq.models.options import MegaLMOptions, fill
+from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.models.refused import LANGUAGE
 
 _ADAPTIVE = {
@@ -88,9 +90,9 @@ class MegaLM(MegaModel, FairseqLanguageModel):
         if getattr(cfg, "max_target_positions", None) is None:
             begun = bool(getattr(cfg, "add_bos_token", False))
             cfg.max_target_positions = (getattr(cfg, "tokens_per_sample", None) or 1024) + begun
-        width, dictionary = cfg.decoder_embed_dim, task.source_dictionary
-        embed_tokens = build_decoder_embedding(cfg, dictionary, decoder_input_dim(cfg), width)
-        return cls(cfg, MegaDecoder(cfg, task.target_dictionary, embed_tokens, source_dim=None))
+        config = decoder_config(cfg)
+        embed_tokens = build_embedding(config, task.source_dictionary)
+        return cls(cfg, MegaDecoder(config, task.target_dictionary, embed_tokens, source_dim=None))
 
     def score_text(self, tokens: Tensor, target: Tensor, positions: int) -> Tensor:
         """log p(target) (B, L) float32 of texts (B, L), padded behind, in memory that L does not grow.

@@ -7,11 +7,14 @@ from fairseq.models import FairseqEncoderDecoderModel, register_model, register_
 from torch import Tensor
 
 from mega_fairseq.models.base import MegaModel, plain
-from mega_fairseq.models.building import build_decoder_embedding, build_embedding
+from mega_fairseq.models.config import EmbeddingConfig
 from mega_fairseq.models.decoder import MegaDecoder
+from mega_fairseq.models.embedding import build_embedding
 from mega_fairseq.models.encoder import MegaEncoder
+from mega_fairseq.models.from_options import decoder_config, encoder_config
 from mega_fairseq.models.hub import TranslationHub
-from mega_fairseq.models.options import MegaNMTOptions, decoder_input_dim, fill, keep_layers, value
+from mega_fairseq.models.options import MegaNMTOptions, fill
+from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.models.refused import TRANSLATION
 
 _REGULARISED = {"attention_dropout": 0.1, "hidden_dropout": 0.1, "activation_dropout": 0.1}
@@ -57,21 +60,20 @@ class MegaNMT(MegaModel, FairseqEncoderDecoderModel):
         """Raises ValueError, naming the flag, for options that make no model."""
         fill(cfg, MegaNMTOptions)
         keep_layers(cfg, "encoder", "decoder")
-        source, target = task.source_dictionary, task.target_dictionary
-        width = value(cfg, "encoder", "embed_dim")
-        target_width = decoder_input_dim(cfg)
         if cfg.share_all_embeddings:
-            check_shareable(cfg, source, target, width, target_width)
             cfg.share_decoder_input_output_embed = True
-        embed_source = build_embedding(source, width, cfg.encoder_embed_path)
+        source, target = task.source_dictionary, task.target_dictionary
+        encoder, decoder = encoder_config(cfg), decoder_config(cfg)
         if cfg.share_all_embeddings:
-            embed_target = embed_source
-        else:
-            decoder_width = value(cfg, "decoder", "embed_dim")
-            embed_target = build_decoder_embedding(cfg, target, target_width, decoder_width)
-        encoder = MegaEncoder(cfg, source, embed_source)
-        source_dim = None if cfg.no_cross_attention else width
-        return cls(cfg, encoder, MegaDecoder(cfg, target, embed_target, source_dim))
+            check_shareable(encoder.embedding, decoder.embedding, source, target)
+        embed_source = build_embedding(encoder, source)
+        embed_target = embed_source if cfg.share_all_embeddings else build_embedding(decoder, target)
+        source_dim = None if cfg.no_cross_attention else encoder.stack.embed_dim
+        return cls(
+            cfg,
+            MegaEncoder(encoder, source, embed_source),
+            MegaDecoder(decoder, target, embed_target, source_dim),
+        )
 
     def forward(
         self,
@@ -113,7 +115,7 @@ class MegaNMT(MegaModel, FairseqEncoderDecoderModel):
         return TranslationHub(loaded["args"], loaded["task"], loaded["models"])
 
 
-def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width: int) -> None:
+def check_shareable(encoder: EmbeddingConfig, decoder: EmbeddingConfig, source: Any, target: Any) -> None:
     """Raises ValueError where --share-all-embeddings cannot be."""
     if source != target:
         raise ValueError(
@@ -121,16 +123,16 @@ def check_shareable(cfg: Any, source: Any, target: Any, width: int, target_width
             f"{len(source)} and {len(target)} words: preprocess with --joined-dictionary, or take an --arch "
             "that does not share, like mega_nmt"
         )
-    if width != target_width:
+    if encoder.width != decoder.width:
         raise ValueError(
-            f"--share-all-embeddings needs equal --encoder-embed-dim ({width}) and --decoder-embed-dim / "
-            f"--decoder-input-dim ({target_width})"
+            f"--share-all-embeddings needs equal --encoder-embed-dim ({encoder.width}) and "
+            f"--decoder-embed-dim / --decoder-input-dim ({decoder.width})"
         )
-    if cfg.adaptive_input:
+    if decoder.adaptive is not None:
         raise ValueError("--share-all-embeddings does not go with --adaptive-input; drop one of them")
-    if cfg.decoder_embed_path and cfg.decoder_embed_path != cfg.encoder_embed_path:
+    if decoder.path and decoder.path != encoder.path:
         raise ValueError(
-            f"--share-all-embeddings does not go with its own --decoder-embed-path {cfg.decoder_embed_path}; "
+            f"--share-all-embeddings does not go with its own --decoder-embed-path {decoder.path}; "
             "leave that out"
         )
 

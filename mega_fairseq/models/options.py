@@ -1,4 +1,4 @@
-"""The flat fairseq fields of mega_nmt and their translation into a MegaConfig per stack."""
+"""The flat fields that fairseq's command line and checkpoints have; config.py makes typed ones of them."""
 
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Optional
@@ -6,7 +6,7 @@ from typing import Any, Optional
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II
 
-from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS, NORMS, MegaConfig
+from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS, NORMS
 
 DEFAULT_MIN_PARAMS_TO_WRAP = int(1e8)
 
@@ -146,87 +146,3 @@ def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:
     for option in fields(options):
         if getattr(args, option.name, MISSING) is MISSING and not str(option.default).startswith("${"):
             setattr(args, option.name, preset.get(option.name, option.default))
-
-
-def value(cfg: Any, side: str, name: str) -> Any:
-    """A size of one side; a decoder's size that is not given is the encoder's."""
-    own = getattr(cfg, f"{side}_{name}", None)
-    return getattr(cfg, f"encoder_{name}", None) if own is None else own
-
-
-def _size(cfg: Any, side: str, name: str) -> int:
-    found = value(cfg, side, name)
-    try:
-        return int(found)
-    except (TypeError, ValueError):
-        flag = f"--{side}-{name.replace('_', '-')}"
-        raise ValueError(f"{flag} must be a whole number; got {found!r}") from None
-
-
-def decoder_input_dim(cfg: Any) -> int:
-    """Width of the decoder's embeddings; the decoder's own where it is not given."""
-    given = cfg.decoder_input_dim
-    return int(value(cfg, "decoder", "embed_dim") if given is None else given)
-
-
-def decoder_output_dim(cfg: Any) -> int:
-    """Width of the features that the output layer reads; the decoder's own where it is not given."""
-    found = int(
-        value(cfg, "decoder", "embed_dim") if cfg.decoder_output_dim is None else cfg.decoder_output_dim
-    )
-    if found < 1:
-        raise ValueError(f"--decoder-output-dim must be at least 1; got {found}")
-    return found
-
-
-def keep_layers(cfg: Any, *sides: str) -> None:
-    """Set the number of layers to that of --encoder-layers-to-keep and --decoder-layers-to-keep.
-
-    fairseq picks them from the checkpoint (checkpoint_utils.prune_state_dict). Raises ValueError for a list
-    that names other layers.
-    """
-    counts = {side: _size(cfg, side, "layers") for side in sides}  # before a decoder's follows the encoder's
-    for side, layers in counts.items():
-        text = getattr(cfg, f"{side}_layers_to_keep")
-        if not text:
-            continue
-        parts = str(text).split(",")
-        if not all(part.strip().isdigit() for part in parts) or len(set(map(int, parts))) != len(parts):
-            raise ValueError(f"--{side}-layers-to-keep must be different numbers like 0,2,4; got {text!r}")
-        if max(map(int, parts)) >= layers:
-            raise ValueError(
-                f"--{side}-layers-to-keep counts from 0 and there are {layers} layers; got {text!r}"
-            )
-        counts[side] = len(parts)
-    for side, layers in counts.items():
-        setattr(cfg, f"{side}_layers", layers)
-
-
-def stack_config(cfg: Any, side: str) -> MegaConfig:
-    """The MegaConfig of one side, "encoder" or "decoder". Raises ValueError for values that make no model."""
-    longest = (getattr(cfg, "max_source_positions", None) or 0, cfg.max_target_positions)
-    return MegaConfig(
-        embed_dim=_size(cfg, side, "embed_dim"),
-        ndim=_size(cfg, side, "n_dim"),
-        zdim=_size(cfg, side, "z_dim"),
-        hdim=_size(cfg, side, "hidden_dim"),
-        ffn_dim=_size(cfg, side, "ffn_embed_dim"),
-        layers=_size(cfg, side, "layers"),
-        chunk_size=_size(cfg, side, "chunk_size"),
-        truncation_length=cfg.truncation_length,
-        max_positions=longest[0] if side == "encoder" else longest[1],
-        cross_max_positions=max(longest),
-        attention_fn=str(cfg.attention_activation_fn),
-        activation_fn=str(cfg.activation_fn),
-        rel_pos_bias=str(cfg.rel_pos_bias),
-        normalization_type=str(cfg.normalization_type),
-        weight_init=str(cfg.weight_init),
-        normalize_before=bool(cfg.normalize_before or getattr(cfg, f"{side}_normalize_before", False)),
-        final_norm=side == "encoder" or not cfg.no_decoder_final_norm,
-        affine_final_norm=not cfg.no_affine_final_norm,
-        dropout=cfg.dropout,
-        attention_dropout=cfg.attention_dropout,
-        hidden_dropout=cfg.hidden_dropout,
-        activation_dropout=cfg.activation_dropout,
-        feature_dropout=cfg.feature_dropout,
-    )

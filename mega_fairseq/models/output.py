@@ -6,36 +6,51 @@ import torch
 from torch import Tensor, nn
 
 from mega_fairseq.models.adaptive import adaptive_target_log_probs, build_adaptive_softmax
+from mega_fairseq.models.config import DecoderConfig
 from mega_fairseq.modules.linear import product
 
 
+def build_feature_projection(config: DecoderConfig) -> nn.Linear | None:
+    """From the stack's width to that of the features, None where they are the same."""
+    dim, width = config.stack.embed_dim, config.output.width
+    if width == dim:
+        return None
+    projection = nn.Linear(dim, width, bias=False)
+    nn.init.xavier_uniform_(projection.weight)
+    return projection
+
+
 def build_output(
-    cfg: Any, dictionary: Any, dim: int, embed_tokens: nn.Module
+    config: DecoderConfig, vocabulary: int, embed_tokens: nn.Module
 ) -> tuple[nn.Module | None, nn.Module | None]:
     """(output projection, None), or (None, adaptive softmax) where there are cutoffs.
 
-    dim: width of the features. Raises ValueError, naming the flags, for options that do not go together.
+    Raises ValueError, naming the flags, for options that do not go together.
     """
-    if cfg.adaptive_softmax_cutoff:
-        return None, build_adaptive_softmax(cfg, dictionary, dim, embed_tokens)
-    if cfg.tie_adaptive_weights or cfg.tie_adaptive_proj:
-        raise ValueError("--tie-adaptive-weights and --tie-adaptive-proj need --adaptive-softmax-cutoff")
-    projection = nn.Linear(dim, len(dictionary), bias=False)
-    if not cfg.share_decoder_input_output_embed:
-        nn.init.normal_(projection.weight, std=dim**-0.5)
-        return projection, None
-    if cfg.adaptive_input or not isinstance(embed_tokens, nn.Embedding):
-        other = "--adaptive-input" if cfg.adaptive_input else "--character-embeddings"
+    output = config.output
+    if output.adaptive is not None:
+        return None, build_adaptive_softmax(output, config.embedding, vocabulary, embed_tokens)
+    projection = nn.Linear(output.width, vocabulary, bias=False)
+    if output.shared:
+        _check_shared(config, vocabulary, embed_tokens)
+        projection.weight = embed_tokens.weight
+    else:
+        nn.init.normal_(projection.weight, std=output.width**-0.5)
+    return projection, None
+
+
+def _check_shared(config: DecoderConfig, vocabulary: int, embed_tokens: nn.Module) -> None:
+    adaptive, width = config.embedding.adaptive, config.output.width
+    if adaptive is not None or not isinstance(embed_tokens, nn.Embedding):
+        other = "--character-embeddings" if adaptive is None else "--adaptive-input"
         raise ValueError(f"--share-decoder-input-output-embed does not go with {other}")
-    if len(dictionary) != embed_tokens.num_embeddings:
+    if vocabulary != embed_tokens.num_embeddings:
         raise ValueError("--share-decoder-input-output-embed does not go with --output-dictionary-size")
-    if embed_tokens.embedding_dim != dim:
+    if embed_tokens.embedding_dim != width:
         raise ValueError(
             f"--share-decoder-input-output-embed needs --decoder-input-dim ({embed_tokens.embedding_dim}) to "
-            f"equal --decoder-output-dim, or --decoder-embed-dim where that is not given ({dim})"
+            f"equal --decoder-output-dim, or --decoder-embed-dim where that is not given ({width})"
         )
-    projection.weight = embed_tokens.weight
-    return projection, None
 
 
 def target_log_probs(decoder: Any, features: Tensor, target: Tensor, positions: int) -> Tensor:

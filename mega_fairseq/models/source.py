@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mega_fairseq.ops.padding import Turn
+from mega_fairseq.ops.padding import Turn, padding_behind
 
 BATCH_DIM = {"encoder_out": 1, "encoder_states": 1}  # (L, B, D) at fairseq's border; batch first elsewhere
 
@@ -67,7 +67,11 @@ class Source(NamedTuple):
             return None
         x = encoder_out["encoder_out"][0].transpose(0, 1)
         padding = next(iter(encoder_out.get("encoder_padding_mask") or ()), None)
-        if padding is None or not bool(padding.any()):
+        if padding is None:
             return cls(x, None, Turn())
-        turn = Turn.of(padding)
-        return cls(x if known else turn.apply(x), turn.apply(padding), turn)
+        padding, turn = padding_behind(padding)
+        return cls(x if known else turn.apply(x), padding, turn)
+
+    def as_padded(self, weights: Tensor) -> Tensor:
+        """Attention (B, L, S) to the source as the batch has it; contiguous, for criteria view it."""
+        return self.turn.undo_columns(weights).contiguous()

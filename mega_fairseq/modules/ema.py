@@ -4,17 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mega_fairseq.ops.ema import (
-    BLOCK,
-    Coefficients,
-    ema_block,
-    ema_both_ways,
-    ema_coefficients,
-    ema_scan,
-    ema_step,
-)
+from mega_fairseq.ops.ema.block import ema_block
+from mega_fairseq.ops.ema.coefficients import BLOCK, Coefficients, ema_coefficients
+from mega_fairseq.ops.ema.scan import ema_both_ways, ema_scan
+from mega_fairseq.ops.ema.step import ema_step
+from mega_fairseq.ops.ema.truncated import ema_truncated
 from mega_fairseq.ops.precision import at_least_float32
-from mega_fairseq.ops.truncated_ema import ema_truncated
 from mega_fairseq.state import EMAState
 
 

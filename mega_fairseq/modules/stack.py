@@ -33,8 +33,8 @@ class MegaStack(nn.Module):
         config: MegaConfig,
         *,
         causal: bool,
-        source_dim: int | None = None,
         dropout: Callable[..., Dropout] = Dropout,
+        source_dim: int | None = None,
         wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
         container: Callable[[Iterable[nn.Module]], nn.ModuleList] = nn.ModuleList,
     ):

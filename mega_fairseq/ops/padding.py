@@ -34,6 +34,14 @@ class Turn(NamedTuple):
         return weights if self.leading is None else self.undo(weights.transpose(1, 2)).transpose(1, 2)
 
 
+def padding_behind(mask: Tensor) -> tuple[Tensor | None, Turn]:
+    """mask (B, L), True = padded, with the padding behind each row, None without any; and the turn to it."""
+    if not bool(mask.any()):
+        return None, Turn()
+    turn = Turn.of(mask)
+    return turn.apply(mask), turn
+
+
 def _turned(x: Tensor, shift: Tensor) -> Tensor:
     """Row b of (B, L, ...) turned to the left by shift[b], or by -shift[b] to the right."""
     batch, length = x.shape[:2]

@@ -26,7 +26,7 @@ _whole: ContextVar[bool] = ContextVar("whole", default=False)
 _running: ContextVar["_Run | None"] = ContextVar("running", default=None)
 
 
-def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> Iterator[Piece]:
+def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> Iterator["Piece"]:
     """Cut tensors (B, L, ...) along L: to the end of the chunk begun, by whole chunks, and what is left.
 
     chunk: positions, or -1 for one chunk without an end; begun: how many positions of a chunk lie before.

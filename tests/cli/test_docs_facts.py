@@ -16,7 +16,8 @@ import mega_fairseq
 from mega_fairseq.checkpoints.conversion import ARCHITECTURES
 from mega_fairseq.checkpoints.names import _TABLE
 from mega_fairseq.models import mega_lm, mega_nmt
-from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, fill, stack_config
+from mega_fairseq.models.from_options import stack_config
+from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, fill
 from mega_fairseq.modules.stack import MegaStack
 from mega_fairseq.state import LayerState
 

@@ -11,7 +11,7 @@ from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.stack import MegaStack
-from mega_fairseq.ops.ema import ema_coefficients
+from mega_fairseq.ops.ema.coefficients import ema_coefficients
 
 D, LENGTH = 16, 11
 HALVES = [torch.bfloat16, torch.float16]

@@ -10,7 +10,7 @@ from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.norm import build_norm
-from mega_fairseq.ops.ema import ema_coefficients
+from mega_fairseq.ops.ema.coefficients import ema_coefficients
 from mega_fairseq.ops.padding import Turn
 from mega_fairseq.state import AttentionState, LayerState
 

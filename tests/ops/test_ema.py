@@ -6,16 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.ema import naive_ema
 
-from mega_fairseq.ops.ema import (
-    BLOCK,
-    Coefficients,
-    ema_block,
-    ema_both_ways,
-    ema_coefficients,
-    ema_scan,
-    ema_step,
-)
-from mega_fairseq.ops.truncated_ema import ema_truncated
+from mega_fairseq.ops.ema.block import ema_block
+from mega_fairseq.ops.ema.coefficients import BLOCK, Coefficients, ema_coefficients
+from mega_fairseq.ops.ema.scan import ema_both_ways, ema_scan
+from mega_fairseq.ops.ema.step import ema_step
+from mega_fairseq.ops.ema.truncated import ema_truncated
 
 LENGTHS = [1, 2, 31, BLOCK - 1, BLOCK, BLOCK + 1, 127, 3 * BLOCK, 211]
 MANY = [17 * BLOCK, 26 * BLOCK + 5]  # several groups of blocks

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, NORMS, MegaConfig
 from mega_fairseq.modules.stack import MegaStack
-from mega_fairseq.ops.ema import BLOCK
+from mega_fairseq.ops.ema.coefficients import BLOCK
 
 D, LONGEST, WORDS, PAD, EOS = 6, 96, 30, 1, 2
 EXACT = {torch.float64: 1e-9, torch.float32: 2e-4}  # of the largest value; sums run in another order

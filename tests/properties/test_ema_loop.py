@@ -6,15 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.ema import naive_ema
 
-from mega_fairseq.ops.ema import (
-    Coefficients,
-    ema_block,
-    ema_both_ways,
-    ema_coefficients,
-    ema_scan,
-    ema_step,
-)
-from mega_fairseq.ops.truncated_ema import ema_truncated
+from mega_fairseq.ops.ema.block import ema_block
+from mega_fairseq.ops.ema.coefficients import Coefficients, ema_coefficients
+from mega_fairseq.ops.ema.scan import ema_both_ways, ema_scan
+from mega_fairseq.ops.ema.step import ema_step
+from mega_fairseq.ops.ema.truncated import ema_truncated
 
 DIM = 2
 lengths = st.integers(1, 300) | st.sampled_from([1, 63, 64, 65, 127, 128, 129, 256, 257])

@@ -14,15 +14,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from mega_fairseq.ops.ema import (
-    Coefficients,
-    ema_block,
-    ema_both_ways,
-    ema_coefficients,
-    ema_scan,
-    ema_step,
-)
-from mega_fairseq.ops.truncated_ema import ema_truncated
+from mega_fairseq.ops.ema.block import ema_block
+from mega_fairseq.ops.ema.coefficients import Coefficients, ema_coefficients
+from mega_fairseq.ops.ema.scan import ema_both_ways, ema_scan
+from mega_fairseq.ops.ema.step import ema_step
+from mega_fairseq.ops.ema.truncated import ema_truncated
 
 HERE = Path(__file__).parent
 SEED, LENGTH, STEPS, SEGMENT, TAPS, D, N = 1, 65536, 2000, 5000, 1000, 4, 16

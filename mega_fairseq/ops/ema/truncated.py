@@ -5,7 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mega_fairseq.ops.chunking import merge, split
-from mega_fairseq.ops.ema import BLOCK, Coefficients, ema_block, ema_scan
+from mega_fairseq.ops.ema.block import ema_block
+from mega_fairseq.ops.ema.coefficients import BLOCK, Coefficients
+from mega_fairseq.ops.ema.scan import ema_scan
 
 
 def ema_truncated(
