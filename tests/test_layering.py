@@ -75,3 +75,13 @@ def test_imports_run_one_way(path):
             target = rest.partition(".")[0]
             assert target in FLOOR, f"{path} imports {name}, the package itself"
             assert FLOOR[target] <= FLOOR[room], f"{path} imports {name} from a room above"
+
+
+def test_the_plan_shows_every_room_and_the_way_down():
+    plan = (PACKAGE.parent / "docs" / "how-mega-works.md").read_text(encoding="utf-8")
+    plan = plan[plan.index("```mermaid") : plan.index("```", plan.index("```mermaid") + 3)]
+    for room in FLOOR:
+        assert f"{room}/: " in plan or f"{room}.py, " in plan, room
+    named = {3: "beside", 0: "pure"}
+    order = [named.get(floor, next(iter(rooms))) for floor, rooms in enumerate(ROOMS)]
+    assert " --> ".join(reversed(order)) in plan

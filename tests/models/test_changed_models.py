@@ -68,10 +68,12 @@ def test_a_model_is_frozen_copied_and_watched_in_part():
     model = build_nmt(NMT).train()
     model.encoder.requires_grad_(False)
     twin, seen = copy.deepcopy(model), []
-    for module in (*model.decoder.layers, model.decoder.layers[0].feed_forward.fc1):
+    first = model.decoder.layers[0]
+    watched = {*model.decoder.layers, first.feed_forward.fc1, first.attention.dropout}
+    for module in watched:
         module.register_forward_hook(lambda module, inputs, output: seen.append(module))
     out = model(SOURCE, None, TARGET)[0]
-    assert {*model.decoder.layers, model.decoder.layers[0].feed_forward.fc1} == set(seen)
+    assert watched == set(seen)
     assert torch.equal(out, twin(SOURCE, None, TARGET)[0])
     out.sum().backward()
     frozen = {id(parameter) for parameter in model.encoder.parameters()}

@@ -8,6 +8,8 @@ from builders import build_nmt, spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mega_fairseq.config import ATTENTION_FUNCTIONS
+
 SIZES = {
     "encoder_embed_dim": 12,
     "encoder_hidden_dim": 16,
@@ -29,7 +31,7 @@ VARIANTS = [
         "normalize_before": before,
     }
     for function, bias, chunk, truncation, before in itertools.product(
-        ("softmax", "relu2", "laplace"), ("simple", "rotary"), (-1, 4), (0, 5), (False, True)
+        ATTENTION_FUNCTIONS, ("simple", "rotary"), (-1, 4), (0, 5), (False, True)
     )
 ]
 PAD, EOS = 1, 2

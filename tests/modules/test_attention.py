@@ -7,15 +7,13 @@ import torch
 from reference.attention import naive_attention, naive_rotary_bias, naive_simple_bias
 from reference.ema import naive_ema
 
-from mega_fairseq.config import MegaConfig
+from mega_fairseq.config import ATTENTION_FUNCTIONS, MegaConfig
 from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.gated_attention import GatedAttention
 
 D, N, Z, H, CHUNK, LONGEST = 5, 2, 4, 6, 4, 16
 LENGTHS = [1, CHUNK - 1, CHUNK, CHUNK + 1, 11]
-CASES = list(
-    itertools.product(("softmax", "relu2", "laplace"), ("simple", "rotary"), (-1, CHUNK), (False, True))
-)
+CASES = list(itertools.product(ATTENTION_FUNCTIONS, ("simple", "rotary"), (-1, CHUNK), (False, True)))
 
 
 def config(function, bias, chunk=-1):
@@ -118,7 +116,7 @@ def test_padding_behind_a_sequence(function, bias, chunk, causal):
 
 
 @pytest.mark.parametrize("chunk", [-1, CHUNK])
-@pytest.mark.parametrize("function", ["softmax", "relu2", "laplace"])
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_the_future_has_no_influence(function, chunk):
     module = spread(GatedAttention(config(function, "rotary", chunk), causal=True))
     x = torch.randn(1, 9, D, dtype=torch.double, requires_grad=True)
@@ -131,7 +129,7 @@ def test_the_future_has_no_influence(function, chunk):
 
 @pytest.mark.parametrize(
     ("function", "bias", "padded"),
-    list(itertools.product(("softmax", "relu2", "laplace"), ("simple", "rotary"), (0, 3))),
+    list(itertools.product(ATTENTION_FUNCTIONS, ("simple", "rotary"), (0, 3))),
 )
 def test_cross_attention(function, bias, padded):
     module = spread(GatedCrossAttention(config(function, bias), source_dim=3))
@@ -159,7 +157,7 @@ def test_cross_attention(function, bias, padded):
         gradients_agree(ours[0], expected, [x, source, *module.parameters()])
 
 
-@pytest.mark.parametrize("function", ["softmax", "relu2", "laplace"])
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_a_source_of_padding_gives_nothing(function):
     module = spread(GatedCrossAttention(config(function, "rotary"), source_dim=3))
     x = torch.randn(1, 2, D, dtype=torch.double, requires_grad=True)

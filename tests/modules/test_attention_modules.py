@@ -13,13 +13,13 @@ from reference.ema import naive_ema
 from test_attention import CASES, CHUNK, D, N, bias_of, config, naive_self_attention, silu, spread
 from torch import nn
 
+from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.modules.cross_attention import GatedCrossAttention
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.positional_bias import SimpleBias
 from mega_fairseq.state import EMAState
 
-FUNCTIONS = ("softmax", "relu2", "laplace")
 ROWS = [5, 1, 4, 3, 11]
 CLOSE = {"atol": 1e-9, "rtol": 1e-7}  # float64, sums in another order
 
@@ -61,7 +61,7 @@ def test_padded_batch_equals_loops_in_gradients(function, bias, chunk, causal):
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_post_norm_self_attention(function, causal):
     post = replace(config(function, "simple", CHUNK), normalize_before=False)
     module = spread(GatedAttention(post, causal=causal))
@@ -72,7 +72,7 @@ def test_post_norm_self_attention(function, causal):
 
 
 @pytest.mark.parametrize("bias", ["simple", "rotary"])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_post_norm_cross_attention_to_a_padded_batch(function, bias):
     post = replace(config(function, bias), normalize_before=False)
     module = spread(GatedCrossAttention(post, source_dim=3))
@@ -96,7 +96,8 @@ def test_post_norm_cross_attention_to_a_padded_batch(function, bias):
 
 
 @pytest.mark.parametrize(
-    ("function", "bias", "causal"), list(itertools.product(FUNCTIONS, ("simple", "rotary"), (False, True)))
+    ("function", "bias", "causal"),
+    list(itertools.product(ATTENTION_FUNCTIONS, ("simple", "rotary"), (False, True))),
 )
 def test_attention_stays_in_its_chunk(function, bias, causal):
     module = spread(GatedAttention(config(function, bias, CHUNK), causal=causal))

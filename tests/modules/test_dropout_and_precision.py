@@ -6,7 +6,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from mega_fairseq.config import MegaConfig
+from mega_fairseq.config import ATTENTION_FUNCTIONS, MegaConfig
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.gated_attention import GatedAttention
@@ -131,9 +131,7 @@ def run(stack, x, padding):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize(
     ("function", "bias", "causal", "before"),
-    list(
-        itertools.product(("softmax", "relu2", "laplace"), ("simple", "rotary"), (False, True), (False, True))
-    ),
+    list(itertools.product(ATTENTION_FUNCTIONS, ("simple", "rotary"), (False, True), (False, True))),
 )
 def test_half_precision_is_close_to_float32(function, bias, causal, before, dtype):
     """The float32 stack has the same rounded weights, so that only the computation differs.

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.attention import naive_attention
 
+from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.ops.attention import PARTS, Permitted, attention_weights, causal_mask, weighted_sum
 from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
-FUNCTIONS = ("softmax", "relu2", "laplace")
 Z, CHUNK = 4, 4
 LENGTHS = [1, CHUNK - 1, CHUNK, CHUNK + 1, 7, 13]
 EXACT = {"atol": 1e-12, "rtol": 1e-10}  # float64 against float64
@@ -29,7 +29,7 @@ def draw(rows, columns, masked):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_weights_equal_loop(function, masked):
     for rows in LENGTHS:
         for columns in LENGTHS:
@@ -50,7 +50,7 @@ def test_weights_equal_loop(function, masked):
                 torch.testing.assert_close(mine, theirs, **EXACT)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_weights_gradcheck(function):
     leaves, forbidden, count = draw(5, 7, masked=True)
     assert torch.autograd.gradcheck(
@@ -60,7 +60,7 @@ def test_weights_gradcheck(function):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_query_without_keys_gives_zero(function, dtype):
     leaves = [torch.randn(3, n, dtype=dtype, requires_grad=True) for n in (Z, Z, 3)]
     forbidden = torch.tensor([[False, True, True], [True, True, True], [False, False, False]])
@@ -75,7 +75,7 @@ def test_query_without_keys_gives_zero(function, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_extreme_logits_are_finite(function, dtype):
     one = torch.ones(1, 1, dtype=dtype)
     key = torch.tensor([[-30.0], [0.0], [30.0]], dtype=dtype)
@@ -137,7 +137,7 @@ def test_weighted_sum_of_a_lone_query(columns, shape):
         torch.testing.assert_close(mine, other, atol=1e-12, rtol=1e-12)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_products_beyond_float16_are_scaled_first(function):
     query = torch.full((1, 128), 24.0, dtype=torch.float16)  # 128 * 24 * 24 > 65504
     key, bias = query.repeat(2, 1), torch.zeros(1, 2, dtype=torch.float16)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mega_fairseq.config import MegaConfig
+from mega_fairseq.config import ATTENTION_FUNCTIONS, MegaConfig
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
@@ -86,7 +86,7 @@ def spread(layer):
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("pre_norm", [False, True])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("function", ["softmax", "relu2", "laplace"])
+@pytest.mark.parametrize("function", ATTENTION_FUNCTIONS)
 def test_pieces_equal_one_piece(function, causal, pre_norm, length, monkeypatch):
     torch.manual_seed(0)
     config = MegaConfig(**SMALL, attention_fn=function, normalize_before=pre_norm, dropout=0.0)
