@@ -1,4 +1,4 @@
-"""Names of the reference implementation's parameters, and what they are called here (MODEL.md section 9)."""
+"""Names of the reference implementation's parameters, and what they are called here."""
 
 import re
 

@@ -58,5 +58,5 @@ class GatedCrossAttention(nn.Module):
         attended = self.attention_dropout(a) @ self.hidden_dropout(source.value)  # A V, (B, L, D)
         rho, phi = F.silu(r), torch.sigmoid(u)  # reset and update gate
         h = self.dropout(self.activation(product(self.h_proj, rho * attended)))
-        out = torch.lerp(x, h.type_as(x), phi.type_as(x))
+        out = torch.lerp(x, h.type_as(x), phi.type_as(x))  # x + phi (h - x)
         return (out if self.pre_norm else self.norm(out)), a

@@ -84,6 +84,7 @@ class GatedAttention(nn.Module):
 
         x, its norm and the average before its SiLU: (B, L, D); carry: the keys and values of a chunk that is
         left unfinished are wanted. Returns (B, L, D), and those keys and values or None.
+        product(layer, x) is layer(x), and kept(f, ...) is f(...); see modules/linear.py and ops/pieces.py.
         """
         ema = self.dropout(F.silu(averaged).type_as(x))  # X'
         u, z, r, c = kept(product, self.mx_proj, ema).split(self.widths, dim=-1)  # X' W + b
@@ -93,7 +94,7 @@ class GatedAttention(nn.Module):
         rho = F.silu(r)  # reset gate
         h = self.dropout(self.activation(c + kept(product, self.h_proj, rho * attended)))
         phi = torch.sigmoid(u)  # update gate
-        return torch.lerp(x, h.type_as(x), phi.type_as(x)), running
+        return torch.lerp(x, h.type_as(x), phi.type_as(x)), running  # x + phi (h - x)
 
     def attend(
         self,

@@ -1,4 +1,4 @@
-"""Every parameter of a layer begins as MODEL.md and the paper have it."""
+"""Every parameter of a layer begins as the paper and the reference have it."""
 
 import pytest
 import torch
