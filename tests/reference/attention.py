@@ -1,4 +1,4 @@
-"""Attention and biases (docs/how-mega-works.md, sections 2, 3 and 5) as loops over queries and keys in float64."""
+"""Attention and biases of docs/how-mega-works.md, as loops over queries and keys in float64."""
 
 import math
 
