@@ -1,31 +1,40 @@
-"""Put every change in place: importing these modules registers what they change."""
+"""Put every change in place: importing these modules registers what they change.
+
+Of several changes of one function those registered later stand around the earlier: checks within repairs.
+"""
 
 import re
 
 import torch
 
 from mega_fairseq.compat import registry, safety  # noqa: F401
-from mega_fairseq.compat.checks import data as data_checks  # noqa: F401
-from mega_fairseq.compat.checks import input as input_checks  # noqa: F401
-from mega_fairseq.compat.checks import options  # noqa: F401
-from mega_fairseq.compat.process import allocator, environment
-from mega_fairseq.compat.repairs import (  # noqa: F401
+from mega_fairseq.compat.checks import (  # noqa: F401
+    checkpoints,
     data,
-    fully_sharded,
+    models,
+    options,
+    sentences,
+    training,
+)
+from mega_fairseq.compat.checks import texts as checked_texts  # noqa: F401
+from mega_fairseq.compat.process import allocator, environment  # noqa: F401
+from mega_fairseq.compat.repairs import (  # noqa: F401
+    batches,
     generation,
+    layers,
     loading,
     long_texts,
+    numpy_names,
     plugin,
+    precision,
     processes,
     resuming,
     saving,
+    shares,
     tasks,
-    training,
+    texts,
 )
-
-registry.setting("OMP_WAIT_POLICY, GOMP_SPINCOUNT of the environment")(environment.spin_for_a_moment)
-registry.setting("THP_MEM_ALLOC_ENABLE of the environment")(environment.use_large_pages)
-registry.setting("mallopt of glibc")(allocator.keep_small_tensors)
+from mega_fairseq.compat.repairs.sharding import wrapping  # noqa: F401
 
 
 def apply() -> None:

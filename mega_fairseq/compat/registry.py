@@ -1,8 +1,9 @@
-"""The list of repairs and how one is put in place, so that who looks at what it stands in for sees no change.
+"""The list of changes and how one is put in place, so that who looks at what it stands in for sees no change.
 
-A stand-in has the original's name, documentation, attributes, signature, source and globals, and is found by
-pickle under the original's name. TorchScript compiles the source that it finds: the original's, in its own
-globals, as without the plugin.
+A change repairs a fault of fairseq, checks what a user gives, guards against a file, or sets something of the
+process. A stand-in has the name, documentation, attributes, signature, source and globals of the original,
+and is found by pickle under its name. TorchScript compiles the source that it finds: the original's, in its
+own globals, as without the plugin.
 """
 
 import contextlib
@@ -20,14 +21,21 @@ from mega_fairseq.compat import switches
 logger = logging.getLogger(__name__)
 
 
+OLD = ("0.12.2",)  # fairseq itself, for Python 3.10
+MAIN = ("0.12.3", "0.12.3.1")  # ve-fairseq and fairseq-fixed: the repository's last state, for later Pythons
+ALL = (*OLD, *MAIN)
+
+
 @dataclass
-class Repair:
-    """One fault and its repair, which replaces something in fairseq or, as a setting, is called once."""
+class Change:
+    """A function that stands in for something of fairseq or, as a setting, is called once."""
 
     function: Callable
+    kind: str  # repair, check, safety or process
     targets: list[tuple[Any, str]] = field(default_factory=list)  # (owner, name) of each original
     place: str = ""  # of a setting: what it changes
-    safety: bool = False  # it keeps a file from running code
+    versions: tuple[str, ...] = ALL  # of fairseq that have the fault
+    until: str = ""  # what must come before it can go, beyond a fairseq without the fault
     applied: bool = False
 
     @property
@@ -43,73 +51,75 @@ class Repair:
         return " ".join((self.function.__doc__ or "").split())
 
 
-known: dict[str, Repair] = {}
+known: dict[str, Change] = {}
 
 
-def _add(function: Callable) -> Repair:
-    found = known.setdefault(function.__name__, Repair(function))
+def _add(kind: str, function: Callable, **declared: Any) -> Change:
+    found = known.setdefault(function.__name__, Change(function, kind, **declared))
     if found.function is not function:
-        raise AssertionError(f"two repairs are called {function.__name__}; MEGA_REPAIRS_OFF needs one each")
+        raise AssertionError(f"two changes are called {function.__name__}; MEGA_REPAIRS_OFF needs one each")
     return found
 
 
-def repairs(owner: Any, name: str, safety: bool = False) -> Callable[[Callable], Callable]:
-    """Register `repair(original, ...)` to stand in for `owner.name`, where owner is what defines it."""
+def _standing_for(kind: str, owner: Any, name: str, **declared: Any) -> Callable[[Callable], Callable]:
+    """Register `change(original, ...)` to stand in for `owner.name`, where owner is what defines it."""
 
-    def register(repair: Callable) -> Callable:
-        found = _add(repair)
-        found.targets.append((owner, name))
-        found.safety |= safety
-        return repair
+    def register(change: Callable) -> Callable:
+        _add(kind, change, **declared).targets.append((owner, name))
+        return change
 
     return register
 
 
-def setting(place: str, safety: bool = False) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+repairs = functools.partial(_standing_for, "repair")
+checks = functools.partial(_standing_for, "check")
+guards = functools.partial(_standing_for, "safety")
+
+
+def setting(kind: str, place: str, **declared: Any) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     """Register a function that changes `place`, once or harmlessly again; False where it cannot."""
 
     def register(function: Callable[[], Any]) -> Callable[[], Any]:
-        found = _add(function)
-        found.place, found.safety = place, safety
+        _add(kind, function, place=place, **declared)
         return function
 
     return register
 
 
 def put_in_place() -> None:
-    """Apply every repair that is not switched off, once; later ones of a name around earlier."""
+    """Apply every change that is not switched off, once; later ones of a name around earlier."""
     switches.check(known)
-    for repair in known.values():
-        if not switches.is_on(repair.name):
-            if repair.safety:
+    for change in known.values():
+        if not switches.is_on(change.name):
+            if change.kind == "safety":
                 logger.warning(
                     "%s switches %s off: a checkpoint from elsewhere may do harm, see docs/repairs.md",
-                    *(switches.VARIABLE, repair.name),
+                    *(switches.VARIABLE, change.name),
                 )
             continue
-        for owner, name in repair.targets:
-            _replace(owner, name, repair.function)
-        repair.applied = bool(repair.targets) or repair.function() is not False
+        for owner, name in change.targets:
+            _replace(owner, name, change.function)
+        change.applied = bool(change.targets) or change.function() is not False
 
 
-def _replace(owner: Any, name: str, repair: Callable) -> None:
+def _replace(owner: Any, name: str, change: Callable) -> None:
     found = inspect.getattr_static(owner, name)
     binder = type(found) if isinstance(found, staticmethod | classmethod) else None
     original = found.__func__ if binder else found
     earlier = getattr(original, "mega_repairs", ())
-    if repair in earlier:
+    if change in earlier:
         return
-    replacement = _standing_in(repair, original)
+    replacement = _standing_in(change, original)
     replacement.mega_original = getattr(original, "mega_original", original)  # type: ignore[attr-defined]
-    replacement.mega_repairs = (*earlier, repair)  # type: ignore[attr-defined]
+    replacement.mega_repairs = (*earlier, change)  # type: ignore[attr-defined]
     setattr(owner, name, binder(replacement) if binder else replacement)
     if isinstance(owner, types.ModuleType):
         _replace_imported(original, replacement)
 
 
-def _standing_in(repair: Callable, original: types.FunctionType) -> types.FunctionType:
+def _standing_in(change: Callable, original: types.FunctionType) -> types.FunctionType:
     def replacement(*args, **kwargs):
-        return repair(original, *args, **kwargs)
+        return change(original, *args, **kwargs)
 
     made = types.FunctionType(
         replacement.__code__, original.__globals__, original.__name__, None, replacement.__closure__

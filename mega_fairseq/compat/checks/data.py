@@ -1,20 +1,16 @@
-"""Repairs of what fairseq makes of bad data: folders, dictionaries, indexed data and texts."""
+"""Checks of data: the folder and its languages, dictionaries, splits, indexed files."""
 
 import os
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from fairseq import file_chunker_utils, options
 from fairseq.data import Dictionary, data_utils, indexed_dataset
-from fairseq.file_chunker_utils import Chunker, ChunkLineIterator
 from fairseq.tasks.language_modeling import LanguageModelingTask
 from fairseq.tasks.translation import TranslationTask
 
-from mega_fairseq.compat.checks import options as option_checks
 from mega_fairseq.compat.partial import option
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.registry import checks
 
 MAGIC = b"MMIDIDX\x00\x00"  # of an index that fairseq-preprocess writes
 HEADER = struct.Struct("<9sQBQ")  # magic, version, code of the numbers' type, sentences
@@ -22,7 +18,7 @@ AT_ONCE = 1 << 24  # numbers
 AGAIN = "run fairseq-preprocess again"
 
 
-@repairs(data_utils, "infer_language_pair")
+@checks(data_utils, "infer_language_pair")
 def name_the_data_folder(original, path):
     """data/data_utils.py lists a folder that may be absent, and may find no languages in it."""
     if not os.path.isdir(path):
@@ -36,7 +32,23 @@ def name_the_data_folder(original, path):
     return source, target
 
 
-@repairs(Dictionary, "load")
+@checks(TranslationTask, "setup_task")
+def obey_one_language(original, cls, cfg, **kwargs):
+    """tasks/translation.py overwrites a --source-lang that comes without --target-lang."""
+    sides = ("source", "target")
+    given = [option(cfg, f"{side}_lang") for side in sides]
+    task = original(cls, cfg, **kwargs)
+    for flag, wanted in zip(sides, given, strict=True):
+        found = option(cfg, f"{flag}_lang")
+        if wanted not in (None, found):
+            raise ValueError(
+                f"--{flag}-lang {wanted} is not the {flag} language of {cfg.data}, which is {found}; "
+                "leave it out, or pass both --source-lang and --target-lang"
+            )
+    return task
+
+
+@checks(Dictionary, "load")
 def name_the_dictionary(original, cls, f, *args, **kwargs):
     """data/dictionary.py names the file only where it is absent, takes an empty one and counts below 0."""
     try:
@@ -66,7 +78,7 @@ def _no_dictionary(file, reason, kind=ValueError) -> Exception:
     )
 
 
-@repairs(data_utils, "load_indexed_dataset")
+@checks(data_utils, "load_indexed_dataset")
 def check_indexed_data(original, path, dictionary=None, dataset_impl=None, *args, **kwargs):
     """data/indexed_dataset.py stops in the midst of training where a file was cut short, and does not say
     which; it cannot map a file of 0 bytes.
@@ -114,8 +126,8 @@ def _check_index(index: str, data: str, words) -> None:
             )
 
 
-@repairs(TranslationTask, "load_dataset")
-@repairs(LanguageModelingTask, "load_dataset")
+@checks(TranslationTask, "load_dataset")
+@checks(LanguageModelingTask, "load_dataset")
 def name_the_split(original, self, split, *args, **kwargs):
     """tasks/translation.py and language_modeling.py name neither the option nor the remedy."""
     folder = option(self, "cfg.data") or option(self, "args.data", "")
@@ -138,91 +150,3 @@ def name_the_split(original, self, split, *args, **kwargs):
             f"source and target of the split {split!r} in {folder} do not have the same number of sentences; "
             f"{AGAIN}, on texts of as many lines"
         ) from error
-
-
-@repairs(Chunker, "__enter__")
-def end_lines_at_line_feeds(original, self):
-    """file_chunker_utils.py ends a line at a carriage return: source and target come apart."""
-    self.fd = open(self.path, encoding="utf-8", newline="\n")  # noqa: SIM115
-    return ChunkLineIterator(self.fd, self.start_offset, self.end_offset)
-
-
-@repairs(file_chunker_utils, "find_offsets")
-def begin_chunks_at_lines(original, filename, num_chunks):
-    """file_chunker_utils.py begins a worker's chunk behind a carriage return."""
-    size, offsets = os.path.getsize(filename), [0]
-    with open(filename, "rb") as file:
-        for i in range(1, num_chunks):
-            file.seek(size // num_chunks * i)
-            file.readline()
-            offsets.append(file.tell())
-    return [*offsets, size]
-
-
-@repairs(options, "add_preprocess_args")
-def check_texts_first(original, parser):
-    """fairseq_cli/preprocess.py writes a dictionary before it meets a text that is absent or no UTF-8, and
-    takes texts of different lengths, which training then refuses.
-    """
-    group, parse = original(parser), parser.parse_args
-
-    def parse_and_check(*args, **kwargs):
-        given = parse(*args, **kwargs)
-        _check_preprocessing(given, parser.error)
-        return given
-
-    parser.parse_args = parse_and_check
-    return group
-
-
-def _check_preprocessing(given, refuse: Callable[[str], None]) -> None:
-    for name, fault in option_checks.faults(vars(given)):
-        refuse(f"argument --{name}: {fault}")
-    languages = [given.source_lang] if given.only_source else [given.source_lang, given.target_lang]
-    if not given.only_source and None in languages:
-        refuse(
-            "--source-lang and --target-lang must be given, or --only-source for one text; got "
-            f"{languages[0]} and {languages[1]}"
-        )
-    several = (given.trainpref or "").split(",")
-    if len(several) > 1:  # which fairseq-preprocess would take for one name
-        texts = " ".join(f"{prefix}.{languages[0] or 'txt'}" for prefix in several)
-        refuse(
-            f"argument --trainpref: takes one prefix; got {given.trainpref!r}. Join the texts of each "
-            f"language, for instance cat {texts} > all.{languages[0] or 'txt'}, and give --trainpref all"
-        )
-    for flag in ("trainpref", "validpref", "testpref"):
-        for prefix in (getattr(given, flag) or "").split(","):
-            files = [f"{prefix}.{language}" if language else prefix for language in languages if prefix]
-            try:
-                lines = [_count_lines(file) for file in files]
-            except (OSError, ValueError) as error:
-                refuse(f"argument --{flag}: {error}")
-            if len(set(lines)) > 1:
-                refuse(
-                    f"argument --{flag}: {files[0]} has {lines[0]} lines and {files[1]} has {lines[1]}; give "
-                    "texts whose lines translate each other"
-                )
-    for flag, language in zip(("srcdict", "tgtdict"), languages, strict=False):
-        file = os.path.join(given.destdir, f"dict.{language}.txt" if language else "dict.txt")
-        if os.path.exists(file) and not getattr(given, flag):
-            refuse(f"argument --destdir: {file} exists; choose another folder, or pass it as --{flag}")
-    if os.path.exists(given.destdir) and not os.path.isdir(given.destdir):
-        refuse(f"argument --destdir: {given.destdir} is no folder; choose another")
-
-
-def _count_lines(path: str) -> int:
-    """Raises OSError or ValueError with what is wrong with a text."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"there is no file {path}; check the prefix, --source-lang and --target-lang")
-    number = 0
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path} is not UTF-8 text at line {number}, byte {error.start + 1}; convert it, for "
-                    f"instance with iconv -f latin1 -t utf-8 {path}"
-                ) from error
-    return number

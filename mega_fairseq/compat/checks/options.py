@@ -1,33 +1,24 @@
-"""Repairs of options that fairseq takes without a look: out of range, misspelt, or of another form."""
+"""Checks of options that fairseq takes without a look: out of range, misspelt, or of another form."""
 
 import argparse
 import ast
 import difflib
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fairseq import checkpoint_utils, options, utils
-from fairseq.criterions.adaptive_loss import AdaptiveLoss
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.criterions.label_smoothed_cross_entropy_with_alignment import (
-    LabelSmoothedCrossEntropyCriterionWithAlignment,
-)
+from fairseq import options, utils
 from fairseq.distributed import utils as distributed_utils
 from fairseq.models import ARCH_MODEL_REGISTRY
-from fairseq.modules import AdaptiveSoftmax
 from fairseq.registry import REGISTRIES
-from fairseq.tasks import TASK_REGISTRY, FairseqTask
+from fairseq.tasks import TASK_REGISTRY
 from fairseq.tasks.language_modeling import LanguageModelingTask
-from fairseq.tasks.translation import TranslationTask
-from fairseq.trainer import Trainer
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
 
 from mega_fairseq.compat.partial import option
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.registry import checks
 
 FEW = 12  # choices that argparse may list
 AT_LEAST_1 = """batch_size batch_size_valid max_tokens max_tokens_valid update_freq
@@ -47,7 +38,6 @@ FORMS = {
     "eval_bleu_args": (json.loads, dict, "a JSON object like '{\"beam\": 4}'"),
     "eval_bleu_detok_args": (json.loads, dict, 'a JSON object like \'{"target_lang": "de"}\''),
 }
-CRITERIA = ("cross_entropy", "label_smoothed_cross_entropy", "mega_cross_entropy", "adaptive_loss")
 PIECES = ("subword_nmt", "@@ ", "@@", "sentencepiece", "wordpiece", "letter", "silence", "_EOW", "none")
 
 
@@ -108,7 +98,7 @@ def _explain(action: argparse.Action) -> None:
         action.type = numbers
 
 
-@repairs(options, "parse_args_and_arch")
+@checks(options, "parse_args_and_arch")
 def refuse_nonsense(original, parser, *args, **kwargs):
     """options.py lets through what divides by zero later, never ends, or trains away from the data."""
     for action in parser._actions:
@@ -126,7 +116,7 @@ def refuse_nonsense(original, parser, *args, **kwargs):
     return parsed
 
 
-@repairs(distributed_utils, "call_main")
+@checks(distributed_utils, "call_main")
 def refuse_nonsense_in_yaml(original, cfg, *args, **kwargs):
     """distributed/utils.py is where a configuration that hydra composed begins; argparse saw none of it."""
     if isinstance(cfg, DictConfig) and HydraConfig.initialized():
@@ -151,7 +141,7 @@ def _example(kind: str) -> str:
     return {"task": "translation", "model": "mega_nmt"}[kind]
 
 
-@repairs(LanguageModelingTask, "setup_dictionary")
+@checks(LanguageModelingTask, "setup_dictionary")
 def keep_the_unknown_word(original, cls, args, **kwargs):
     """tasks/language_modeling.py takes 0 for no limit, and fails later below the special symbols."""
     if 0 <= option(args, "output_dictionary_size", -1, int) < 5:
@@ -160,71 +150,3 @@ def keep_the_unknown_word(original, cls, args, **kwargs):
             f"words; got {args.output_dictionary_size}"
         )
     return original(cls, args, **kwargs)
-
-
-@repairs(checkpoint_utils, "verify_checkpoint_directory")
-def name_the_save_dir(original, save_dir):
-    """checkpoint_utils.py does not say which option gave the folder that cannot be written."""
-    try:
-        original(save_dir)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error
-        raise OSError(
-            f"cannot write to the folder {save_dir} ({reason}); choose another --save-dir"
-        ) from error
-
-
-@repairs(Trainer, "__init__")
-def match_adaptive_softmax(original, self, cfg, task, model, criterion, *args, **kwargs):
-    """criterions/adaptive_loss.py and others fail in the first backward, or with an empty assertion."""
-    adaptive = isinstance(option(model, "decoder.adaptive_softmax"), AdaptiveSoftmax)
-    name = option(cfg, "criterion._name")
-    if adaptive and name in CRITERIA and not isinstance(criterion, AdaptiveLoss):
-        raise ValueError(
-            f"--adaptive-softmax-cutoff {option(cfg, 'model.adaptive_softmax_cutoff')} needs --criterion "
-            f"adaptive_loss --ddp-backend legacy_ddp; got --criterion {name}"
-        )
-    if not adaptive and isinstance(criterion, AdaptiveLoss):
-        raise ValueError(
-            "--criterion adaptive_loss needs --adaptive-softmax-cutoff, for instance 20000,60000; or train "
-            "with --criterion cross_entropy"
-        )
-    original(self, cfg, task, model, criterion, *args, **kwargs)
-
-
-@repairs(Trainer, "__init__")
-def need_weights_above_zero(original, self, cfg, task, model, criterion, *args, **kwargs):
-    """criterions/label_smoothed_cross_entropy_with_alignment.py takes logarithms of attention weights, which
-    are 0 with Mega's relu2 and may be with laplace: the loss is infinite.
-    """
-    weights = str(option(cfg, "model.attention_activation_fn", "softmax"))
-    if isinstance(criterion, LabelSmoothedCrossEntropyCriterionWithAlignment) and weights != "softmax":
-        raise ValueError(
-            "--criterion label_smoothed_cross_entropy_with_alignment takes the logarithm of attention "
-            f"weights, which --attention-activation-fn {weights} makes 0; train with softmax"
-        )
-    original(self, cfg, task, model, criterion, *args, **kwargs)
-
-
-@repairs(Trainer, "__init__")
-def know_the_best(original, self, cfg, task, model, criterion, *args, **kwargs):
-    """fairseq_cli/train.py looks for --best-checkpoint-metric after the first validation, before it saves: a
-    KeyError, and all updates are lost. What these criteria and tasks report is known.
-    """
-    metric = option(cfg, "checkpoint.best_checkpoint_metric", "loss", str)
-    reports = getattr(
-        type(task), "reduce_metrics", None
-    )  # other tasks may report more, and so may other criteria
-    plain = reports in (FairseqTask.reduce_metrics, TranslationTask.reduce_metrics)
-    plain = plain and option(cfg, "criterion._name") in CRITERIA
-    smoothed = isinstance(criterion, LabelSmoothedCrossEntropyCriterion)
-    known = ["loss", "ppl"]
-    known += ["nll_loss"] if smoothed or getattr(criterion, "sentence_avg", False) else []
-    known += ["bleu"] if option(task, "cfg.eval_bleu") else []
-    known += ["accuracy"] if option(cfg, "criterion.report_accuracy") else []
-    if plain and metric not in known and not option(cfg, "dataset.disable_validation"):
-        lacks = {"bleu": "; add --eval-bleu", "accuracy": "; add --report-accuracy"}.get(metric, "")
-        raise ValueError(
-            f"--best-checkpoint-metric: must be one of {', '.join(known)}; got {metric!r}{lacks}"
-        )
-    original(self, cfg, task, model, criterion, *args, **kwargs)

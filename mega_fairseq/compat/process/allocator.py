@@ -3,11 +3,14 @@
 import ctypes
 import os
 
+from mega_fairseq.compat.registry import setting
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 MAPPED = 8 * 2**20  # bytes from which on a tensor has pages of its own, which go back when it is freed
 KEPT = 2**31 - 1  # bytes of smaller ones that are kept for the next of them
 
 
+@setting("process", "mallopt of glibc")
 def keep_small_tensors() -> bool:
     """Keep the memory of freed tensors below MAPPED; return it at once from there on. True where it is so.
 

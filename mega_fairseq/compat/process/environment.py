@@ -3,7 +3,10 @@
 import os
 import sys
 
+from mega_fairseq.compat.registry import setting
 
+
+@setting("process", "OMP_WAIT_POLICY, GOMP_SPINCOUNT of the environment")
 def spin_for_a_moment() -> bool:
     """libgomp lets threads spin for long, which slow each other down on shared cores, or sleep at once, which
     is slower on idle ones (benchmarks/threads.py): they spin for a moment, unless torch is loaded already.
@@ -14,6 +17,7 @@ def spin_for_a_moment() -> bool:
     return os.environ.get("GOMP_SPINCOUNT") == "1000"
 
 
+@setting("process", "THP_MEM_ALLOC_ENABLE of the environment")
 def use_large_pages() -> bool:
     """torch's large tensors have pages of 4 kB, of which the kernel maps and zeroes more than of 2 MB, which
     they have here (benchmarks/README.md).

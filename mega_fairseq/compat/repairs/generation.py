@@ -5,10 +5,10 @@ import os
 from fairseq import search, tasks, utils
 
 from mega_fairseq.compat.partial import changed, option
-from mega_fairseq.compat.registry import repairs
+from mega_fairseq.compat.registry import MAIN, repairs
 
 
-@repairs(search.DiverseBeamSearch, "step")
+@repairs(search.DiverseBeamSearch, "step", versions=MAIN)
 def number_sentences_by_row(
     original, self, step, lprobs, scores, prev_output_tokens=None, original_batch_idxs=None
 ):

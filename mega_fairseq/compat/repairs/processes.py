@@ -1,55 +1,65 @@
-"""Repairs of fairseq's commands that share their work among processes."""
+"""Repairs of how fairseq starts, joins and leaves its processes: torchrun, and machines without a GPU."""
 
 import gc
-import logging
 import os
 import time
 
 import torch
-from fairseq import options
 from fairseq.distributed import utils as distributed_utils
-from fairseq.tasks import FairseqTask
-from fairseq.tasks.translation import TranslationTask
+from fairseq.models import distributed_fairseq_model
 
 from mega_fairseq.compat.partial import option, set_option
-from mega_fairseq.compat.registry import repairs
-
-logger = logging.getLogger(__name__)
+from mega_fairseq.compat.registry import MAIN, repairs, swapped
 
 
-@repairs(options, "parse_args_and_arch")
-def obey_num_shards(original, *args, **kwargs):
-    """fairseq_cli/generate.py reads its share from the distributed options: with --num-shards and --shard-id,
-    every process translates everything.
+@repairs(distributed_utils, "infer_init_method")
+def obey_torchrun(original, cfg, *args, **kwargs):
+    """distributed/utils.py ignores torchrun unless --distributed-world-size is given, so that every process
+    trains alone; and without a GPU its default backend is nccl, which cannot work.
     """
-    parsed = original(*args, **kwargs)
-    given = parsed[0] if isinstance(parsed, tuple) else parsed
-    shards = option(given, "num_shards", 1, int)
-    if hasattr(given, "beam") and shards > 1:  # fairseq-eval-lm obeys
-        given.distributed_world_size, given.distributed_rank = shards, option(given, "shard_id", 0, int)
-    return parsed
+    if option(cfg, "distributed_init_method") is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        set_option(cfg, "distributed_world_size", int(os.environ["WORLD_SIZE"]))
+        if option(cfg, "distributed_backend") == "nccl" and not torch.cuda.is_available():
+            set_option(cfg, "distributed_backend", "gloo")
+    return original(cfg, *args, **kwargs)
 
 
-@repairs(distributed_utils, "call_main")
-def evaluate_in_shards(original, cfg, main, **kwargs):
-    """fairseq_cli/eval_lm.py on several GPUs or under torchrun prints the perplexity of one process's part as
-    the whole's. One process reads all of it here; under torchrun it is refused.
-    """
-    if "eval_lm" not in getattr(main, "__globals__", {}):
-        return original(cfg, main, **kwargs)
-    launched = "TORCHELASTIC_RUN_ID" in os.environ
-    given = option(cfg, "distributed_training.distributed_world_size", 1, int)
-    processes = int(os.environ["WORLD_SIZE"]) if launched else given
-    if processes > 1 and not (launched or option(cfg, "distributed_training.distributed_init_method")):
-        logger.warning("evaluating on one GPU of %d: each would print the perplexity of its part", processes)
-        set_option(cfg.distributed_training, "distributed_world_size", 1)
-    elif processes > 1:
-        raise ValueError(
-            f"fairseq-eval-lm would print the perplexity of one of {processes} parts of the text; run it "
-            f"{processes} times without torchrun, with --num-shards {processes} --shard-id 0 and so on, and "
-            "weight each loss with its number of tokens"
-        )
-    return original(cfg, main, **kwargs)
+@repairs(distributed_utils, "_infer_torch_distributed_launch_init", versions=MAIN)
+def launch_without_gpus(original, cfg):
+    """distributed/utils.py divides by the number of GPUs."""
+    if torch.cuda.device_count() > 0:
+        original(cfg)
+        return
+    cfg.distributed_init_method = "env://"
+    cfg.distributed_world_size = int(os.environ["WORLD_SIZE"])
+    cfg.distributed_rank = int(os.environ["RANK"])
+    cfg.device_id = 0
+    cfg.distributed_no_spawn = True
+
+
+@repairs(distributed_fairseq_model, "DistributedFairseqModel")
+def ddp_on_cpu(original, args, model, process_group, device):
+    """models/distributed_fairseq_model.py names a CUDA device for modules that are on the CPU."""
+    if torch.device(device).type != "cpu":
+        return original(args, model, process_group, device)
+    wrap = distributed_fairseq_model.DistributedDataParallel
+
+    def wrap_on_cpu(module, device_ids=None, output_device=None, **options):
+        return wrap(module, **options)
+
+    with swapped(distributed_fairseq_model, "DistributedDataParallel", wrap_on_cpu):
+        return original(args, model, process_group, device)
+
+
+@repairs(distributed_utils, "all_gather_list")
+def gather_on_cpu(original, data, group=None, max_size=16384):
+    """distributed/utils.py makes its buffers on a GPU: fairseq-validate on several CPU processes stops."""
+    if not torch.cuda.is_available():
+        buffers = distributed_utils.all_gather_list
+        processes = distributed_utils.get_world_size(group or distributed_utils.get_global_group())
+        buffers._buffer = torch.zeros(max_size * processes, dtype=torch.uint8)
+        buffers._cpu_buffer = torch.zeros(max_size, dtype=torch.uint8)
+    return original(data, group=group, max_size=max_size)
 
 
 @repairs(distributed_utils, "distributed_main")
@@ -68,23 +78,3 @@ def leave_the_group(original, i, main, cfg, kwargs):
         time.sleep(0.1)
         torch.distributed.destroy_process_group()
         vars(distributed_utils.get_global_group).pop("_global_group", None)
-
-
-@repairs(TranslationTask, "valid_step")
-@repairs(FairseqTask, "valid_step")
-def validate_nothing(original, self, sample, *args, **kwargs):
-    """fairseq_cli/validate.py, on several processes, gives the model the empty batches of a process that has
-    fewer than the others. (fairseq-train replaces them.)
-    """
-    return original(self, sample, *args, **kwargs) if sample else (0.0, 0, {})
-
-
-@repairs(distributed_utils, "all_gather_list")
-def gather_on_cpu(original, data, group=None, max_size=16384):
-    """distributed/utils.py makes its buffers on a GPU: fairseq-validate on several CPU processes stops."""
-    if not torch.cuda.is_available():
-        buffers = distributed_utils.all_gather_list
-        processes = distributed_utils.get_world_size(group or distributed_utils.get_global_group())
-        buffers._buffer = torch.zeros(max_size * processes, dtype=torch.uint8)
-        buffers._cpu_buffer = torch.zeros(max_size, dtype=torch.uint8)
-    return original(data, group=group, max_size=max_size)

@@ -1,7 +1,7 @@
-"""`--ddp-backend fully_sharded` by torch's FSDP2.
+"""Where fairseq asks fairscale (distributed/fully_sharded_data_parallel.py), it gets torch's FSDP2.
 
-fairseq does it by fairscale (distributed/fully_sharded_data_parallel.py), which is no longer kept and does
-not install beside today's torch. Where fairscale is present nothing here has an effect.
+fairscale is no longer kept and does not install beside today's torch. Where it is present nothing here has an
+effect.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from mega_fairseq.compat.partial import option
 from mega_fairseq.compat.registry import repairs
 
 logger = logging.getLogger(__name__)
+NEW_FAIRSCALE = "fairscale installs beside a supported torch"
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def _stand_in() -> Iterator[None]:
             del sys.modules[name]
 
 
-@repairs(fully_sharded_data_parallel, "fsdp_enable_wrap")
+@repairs(fully_sharded_data_parallel, "fsdp_enable_wrap", until=NEW_FAIRSCALE)
 @contextlib.contextmanager
 def build_for_sharding(original, cfg):
     """distributed/fully_sharded_data_parallel.py needs fairscale; here it marks the layers to shard apart."""
@@ -59,7 +60,7 @@ def build_for_sharding(original, cfg):
         yield
 
 
-@repairs(Trainer, "__init__")
+@repairs(Trainer, "__init__", until=NEW_FAIRSCALE)
 def train_sharded(original, self, cfg, task, model, *args, **kwargs):
     """trainer.py imports fairscale to know its version, and lets through what a sharded model cannot."""
     if has_FSDP or option(cfg, "distributed_training.ddp_backend") != "fully_sharded":
@@ -90,18 +91,18 @@ def _refused(cfg: Any, model: nn.Module) -> Iterator[tuple[str, str]]:
         yield "--encoder-layerdrop and --decoder-layerdrop", "each process would draw layers of its own"
 
 
-@repairs(distributed_fairseq_model, "DistributedFairseqModel")
+@repairs(distributed_fairseq_model, "DistributedFairseqModel", until=NEW_FAIRSCALE)
 def share_out(original, args, model, process_group, device):
     """models/distributed_fairseq_model.py expects a model that fairscale has wrapped."""
     if has_FSDP or args.ddp_backend != "fully_sharded":
         return original(args, model, process_group, device)
     model = (model.half() if args.memory_efficient_fp16 else model).to(device)
-    from mega_fairseq.compat.repairs.sharded_model import FullySharded
+    from mega_fairseq.compat.repairs.sharding.model import FullySharded
 
     return FullySharded(args, model, process_group, device)
 
 
-@repairs(Trainer, "clip_grad_norm")
+@repairs(Trainer, "clip_grad_norm", until=NEW_FAIRSCALE)
 def measure_all_parts(original, self, clip_norm):
     """trainer.py sums the norm of a sharded gradient on a GPU only."""
     if has_FSDP or not self.is_fsdp:

@@ -1,18 +1,17 @@
-"""Repairs of fairseq's data sets, batches and their order."""
+"""Repairs of fairseq's batches and their order."""
 
 import inspect
 import re
-import types
 
 import numpy as np
 from fairseq import tasks
-from fairseq.data import data_utils, iterators, language_pair_dataset, token_block_dataset
+from fairseq.data import data_utils, iterators
 from fairseq.tasks.language_modeling import LanguageModelingTask
 
-from mega_fairseq.compat.registry import repairs, setting
+from mega_fairseq.compat.registry import MAIN, repairs
 
 
-@repairs(data_utils, "batch_by_size")
+@repairs(data_utils, "batch_by_size", versions=MAIN)
 def keep_last_batch(original, indices, num_tokens_fn, *args, **kwargs):
     """data/data_utils.py drops the last batch when its size is no multiple of --required-batch-size-multiple.
 
@@ -39,7 +38,7 @@ def keep_last_batch(original, indices, num_tokens_fn, *args, **kwargs):
     return [*batches, indices[kept:]]
 
 
-@repairs(tasks.FairseqTask, "get_batch_iterator")
+@repairs(tasks.FairseqTask, "get_batch_iterator", versions=MAIN)
 def resume_with_equal_batches(original, self, dataset, *args, **kwargs):
     """tasks/fairseq_task.py seeds the grouping of sentences into batches with the epoch of the *first* call.
 
@@ -94,26 +93,3 @@ def evaluate_every_block(original, self, dataset, *args, **kwargs):
         room = longest + given.arguments["context_window"]
         given.arguments["max_tokens"] = max(given.arguments["max_tokens"], room)
     return original(*given.args, **given.kwargs)
-
-
-@setting("np in fairseq.data.data_utils, .language_pair_dataset and .token_block_dataset")
-def restore_numpy_names() -> None:
-    """data/*.py use names that NumPy 2 dropped: np.compat.long, np.int, np.percentile(interpolation=).
-
-    LM generation and --num-batch-buckets stop there. Three modules get a NumPy that has them.
-    """
-    if isinstance(vars(data_utils)["np"], _OlderNumPy):
-        return
-
-    def percentile(*args, interpolation=None, **kwargs):
-        return np.percentile(*args, **kwargs, **({"method": interpolation} if interpolation else {}))
-
-    numpy = _OlderNumPy("numpy")
-    vars(numpy).update(vars(np), compat=types.SimpleNamespace(long=np.int64), int=int, percentile=percentile)
-    for module in (data_utils, language_pair_dataset, token_block_dataset):
-        module.np = numpy
-
-
-class _OlderNumPy(types.ModuleType):
-    def __getattr__(self, name):
-        return getattr(np, name)
