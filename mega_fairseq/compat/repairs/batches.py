@@ -64,11 +64,9 @@ def resume_with_equal_batches(original, self, dataset, *args, **kwargs):
 
 @repairs(iterators.EpochBatchIterator, "_get_iterator_for_epoch")
 def end_the_curriculum(original, self, epoch, shuffle, fix_batches_to_gpus=False, offset=0):
-    """data/iterators.py reuses a loader with the shuffling it began with: --curriculum never ends.
-
-    0.12.2 has a new loader in each epoch, and no sampler.
-    """
-    if (sampler := getattr(self, "epoch_batch_sampler", None)) is not None:
+    """data/iterators.py reuses a loader with the shuffling it began with: --curriculum never ends."""
+    sampler = getattr(self, "epoch_batch_sampler", self.batch_sampler)  # 0.12.2 puts it over the one given
+    if isinstance(sampler, iterators.FrozenBatchSampler):
         sampler.shuffle, sampler.fix_batches_to_gpus = shuffle, fix_batches_to_gpus
     return original(self, epoch, shuffle, fix_batches_to_gpus=fix_batches_to_gpus, offset=offset)
 
