@@ -1,16 +1,15 @@
 """`python -m mega_fairseq`: what is installed, the path for --user-dir, and the presets with their sizes.
 
-With --repairs: what it changes of fairseq and of the process, and how to do without.
+With --repairs: what it changes of fairseq and of the process, by kind, and how to do without.
 """
 
 import argparse
 import platform
-import textwrap
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 import mega_fairseq
 from mega_fairseq import models
-from mega_fairseq.compat import registry
+from mega_fairseq.compat import listing
 from mega_fairseq.compat.repairs.plugin import PACKAGE
 
 
@@ -23,21 +22,11 @@ def _version(module: str) -> str:
         return "unknown (not installed by pip)"
 
 
-def print_repairs() -> None:
-    print(
-        "MEGA_REPAIRS_OFF=name,name in the environment does without these, MEGA_REPAIRS_OFF=all without any."
-    )
-    for repair in registry.known.values():
-        state = "" if repair.applied else " (off)"
-        print(f"\n{repair.name}{state}: {', '.join(repair.places)}")
-        print(textwrap.fill(repair.fault, 110, initial_indent="    ", subsequent_indent="    "))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m mega_fairseq", description="What is installed.")
     parser.add_argument("--repairs", action="store_true", help="list the repairs of fairseq instead")
     if parser.parse_args().repairs:
-        print_repairs()
+        print(listing.printed())
         return
     print(f"mega-fairseq  {mega_fairseq.__version__}")
     print(f"python        {platform.python_version()}")

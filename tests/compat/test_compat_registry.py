@@ -19,7 +19,8 @@ from fairseq.models import transformer
 from fairseq.sequence_generator import SequenceGenerator
 
 from mega_fairseq.__main__ import main
-from mega_fairseq.compat import registry
+from mega_fairseq.checkpoints import safe_types
+from mega_fairseq.compat import listing, registry
 
 ROOT = Path(__file__).resolve().parents[2]
 # Another libc, or the user's own environment.
@@ -88,14 +89,21 @@ def test_every_repair_is_applied_and_tells_its_fault():
         assert len(repair.fault) > 40 and repair.places
 
 
-def test_the_documentation_lists_the_repairs(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from list_repairs import table
+def test_a_change_is_in_the_room_of_its_kind():
+    rooms = {"repair": "repairs.", "check": "checks.", "safety": "safety", "process": "process."}
+    assert rooms.keys() == listing.TITLES.keys()
+    for change in registry.known.values():
+        room = change.function.__module__.removeprefix("mega_fairseq.compat.")
+        assert room.startswith(rooms[change.kind]) or room == safe_types.__name__, change.name
 
+
+def test_the_documentation_lists_the_changes(tmp_path):
     text = (ROOT / "docs" / "repairs.md").read_text(encoding="utf-8")
-    found = [line for line in text.splitlines() if line.startswith("|")]
-    assert found == table().splitlines(), "write it anew: .venv/bin/python scripts/list_repairs.py"
-    assert len(found) == len(registry.known) + 2
+    copy = tmp_path / "repairs.md"
+    copy.write_text(text, encoding="utf-8")
+    listing.write(copy)
+    assert text == copy.read_text(encoding="utf-8"), "write it anew: .venv/bin/python scripts/list_repairs.py"
+    assert all(f"\n| `{name}` | " in text for name in registry.known)
 
 
 def python(code, **environment):
@@ -128,10 +136,13 @@ def test_the_list_is_printed(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["mega_fairseq", "--repairs"])
     main()
     printed = capsys.readouterr().out
-    assert all(
-        re.search(rf"^{repair.name}\b.*: {repair.places[0]}", printed, re.M)
-        for repair in registry.known.values()
-    )
+    _, *parts = re.split(r"^== (.*) ==$", printed, flags=re.M)
+    groups = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert list(groups) == list(listing.TITLES.values())
+    for change in registry.known.values():
+        group = groups[listing.TITLES[change.kind]]
+        assert re.search(rf"^{change.name}\b.*: {change.places[0]}", group, re.M), change.name
+        assert change.until in " ".join(group.split())
 
 
 def test_the_sequence_generator_is_compiled_with_a_stock_model():
