@@ -9,6 +9,7 @@ VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "mega_fairseq/__init__.py"
 ]
 README = HERE / "README.md"
 COMMANDS = ["train", "generate", "interactive", "eval-lm", "preprocess", "validate", "hydra-train"]
+TOOLS = ["score", "average", "perplexity", "convert", "plot"]
 
 setup(
     name="mega-fairseq",
@@ -52,7 +53,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            f"mega-{name} = mega_fairseq.commands.fairseq:{name.replace('-', '_')}" for name in COMMANDS
+            *(f"mega-{name} = mega_fairseq.commands.fairseq:{name.replace('-', '_')}" for name in COMMANDS),
+            *(f"mega-{name} = mega_fairseq.commands.{name}:main" for name in TOOLS),
         ]
     },
 )

@@ -12,12 +12,8 @@ import sys
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from measure import Worker, interleaved, median, peak_memory
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-
-import figures
 from matplotlib.figure import Figure
+from measure import Worker, interleaved, median, peak_memory
 
 HERE = Path(__file__).parent
 LENGTHS = (1024, 2048, 4096, 8192, 16384)
@@ -41,6 +37,8 @@ def measure() -> dict:
 
 def draw(found: dict) -> Figure:
     """A panel for each quantity of each case, on logarithmic axes."""
+    from mega_fairseq.evaluation.pictures import figures  # not before: see main
+
     figure = Figure(figsize=(9, 5.4))
     grid = figure.subplots(2, 2, sharex=True)
     units = {"seconds": "seconds", "megabytes": "peak memory (MB)"}
@@ -50,6 +48,7 @@ def draw(found: dict) -> Figure:
                 values = {int(n): y for n, y in ways[way][quantity].items()}
                 axes.plot(values.keys(), values.values(), marker="o", color=colour, label=way)
             _finish(axes, title, label)
+            figures.one_two_five(axes.yaxis)
     grid[0][0].legend()
     return figure
 
@@ -59,7 +58,6 @@ def _finish(axes: Axes, title: str, label: str) -> None:
     axes.set_xticks(LENGTHS, labels=[f"{n:,}" for n in LENGTHS])
     axes.set_yscale("log")
     axes.set(title=f"{title}, forward and backward", xlabel="length", ylabel=label)
-    figures.one_two_five(axes.yaxis)
 
 
 def main() -> int:
@@ -70,7 +68,10 @@ def main() -> int:
     if not parser.parse_args().draw:
         file.write_text(json.dumps(measure(), indent=1) + "\n")
     found = json.loads(file.read_text())
-    return figures.run("lengths.py", HERE / "lengths.png", lambda: draw(found))
+    # Only now: the plugin sets environment variables, which the processes that measure would inherit.
+    from mega_fairseq.commands import pictures
+
+    return pictures.run("lengths.py", HERE / "lengths.png", lambda: draw(found))
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ python docs/pictures/draw_layer.py [OUT]
 import sys
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from mega_fairseq.commands import pictures
+from mega_fairseq.evaluation.pictures import figures
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "scripts"))
-
-import figures  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.colors import to_rgba  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.patches import FancyBboxPatch  # noqa: E402
-
 BLUE, ORANGE, GREEN, PINK, *_ = figures.COLOURS
 GREY = "#777777"
 # Centre, width and height of each box, its text and its colour.
@@ -110,4 +110,4 @@ def _arrow(axes: Axes, corners: list[tuple[float, float]]) -> None:
 
 if __name__ == "__main__":
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "layer.png"
-    sys.exit(figures.run("draw_layer.py", out, draw))
+    sys.exit(pictures.run("draw_layer.py", out, draw))

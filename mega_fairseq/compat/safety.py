@@ -31,7 +31,7 @@ class _CheckingTorch(types.ModuleType):
         if of_reference(state):
             raise CheckpointError(
                 f"{file.name} is a checkpoint of the reference implementation; convert it first with "
-                "scripts/convert_reference_checkpoint.py"
+                "mega-convert"
             )
         return state
 

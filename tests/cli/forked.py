@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,8 +111,8 @@ def call(argv):
         sys.path.insert(0, str(Path(argv[0]).parent))
         runpy.run_path(argv[0], run_name="__main__")
     elif argv[0].startswith("mega-"):
-        name = argv[0].removeprefix("mega-").replace("-", "_")
-        getattr(importlib.import_module("mega_fairseq.commands.fairseq"), name)()
+        (point,) = entry_points(group="console_scripts", name=argv[0])
+        sys.exit(point.load()())
     else:
         importlib.import_module(argv[0].replace("fairseq-", "fairseq_cli.")).cli_main()
 

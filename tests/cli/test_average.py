@@ -1,4 +1,4 @@
-"""scripts/average_checkpoints.py: the means of a plain loop, a checkpoint that translates, clear refusals."""
+"""mega-average: the right ones of a folder, a checkpoint that translates, clear refusals."""
 
 import os
 import re
@@ -7,9 +7,11 @@ import sys
 
 import pytest
 import torch
+from checkpoint_files import load, save
 from forked import ROOT, Commands
-from scored import load as load_script
 
+from mega_fairseq.checkpoints import files
+from mega_fairseq.commands.average import main
 from mega_fairseq.evaluation.generated import read_generated
 
 WORDS = ["red", "blue", "green", "big", "small", "dog", "cat", "bird", "house", "tree", "runs", "sees"]
@@ -19,79 +21,15 @@ SIZES += ["--encoder-z-dim", "8", "--encoder-n-dim", "2", "--encoder-layers", "1
 
 
 @pytest.fixture(scope="module")
-def script():
-    return load_script("average_checkpoints")
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     commands = Commands(tmp_path_factory.mktemp("io"))
     yield commands.run
     commands.close()
 
 
-def save(path, model, maximize=False, **more):
-    """A checkpoint as fairseq writes it, with this model."""
-    state = {
-        "args": None,
-        "cfg": {"checkpoint": {"maximize_best_checkpoint_metric": maximize}},
-        "model": model,
-        "optimizer_history": [{"optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 7}],
-        "last_optimizer_state": {"moments": torch.ones(3)},
-        "extra_state": {"train_iterator": {"epoch": 1}},
-        **more,
-    }
-    torch.save(state, path)
-    return path
-
-
-def load(path):
-    return torch.load(path, weights_only=True)
-
-
-def average(script, inputs, output, *options):
-    assert script.main(["--inputs", *map(str, inputs), "--output", str(output), *options]) == 0
+def average(inputs, output, *options):
+    assert main(["--inputs", *map(str, inputs), "--output", str(output), *options]) == 0
     return load(output)
-
-
-DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_means_are_those_of_a_plain_loop(script, tmp_path, count):
-    torch.manual_seed(count)
-    models = [
-        {str(dtype): torch.randn(3, 5, dtype=torch.float64).to(dtype) for dtype in DTYPES}
-        | {"steps": torch.tensor(10 + i), "mask": torch.tensor([i == 1]), "empty": torch.zeros(0, 2)}
-        for i in range(count)
-    ]
-    inputs = [save(tmp_path / f"{i}.pt", model) for i, model in enumerate(models)]
-    found = average(script, inputs, tmp_path / "out.pt")["model"]
-    assert list(found) == list(models[0])
-    for dtype in DTYPES:
-        columns = zip(*(model[str(dtype)].flatten().tolist() for model in models), strict=True)
-        means = torch.tensor([sum(column) / count for column in columns], dtype=torch.float64)
-        assert found[str(dtype)].dtype is dtype
-        assert torch.equal(found[str(dtype)], means.reshape(3, 5).to(dtype))
-    for name in ("steps", "mask", "empty"):
-        assert torch.equal(found[name], models[-1][name]) and found[name].dtype is models[-1][name].dtype
-
-
-def test_tied_tensors_stay_tied_where_they_were_in_every_input(script, tmp_path):
-    def model(tied, split):
-        x, y = torch.randn(4), torch.randn(4)
-        return {"a": x, "b": x if tied else y, "c": x, "d": y, "e": y.clone() if split else y}
-
-    inputs = [save(tmp_path / f"{i}.pt", model(tied=i > 0, split=False)) for i in range(2)]
-    found = average(script, inputs, tmp_path / "out.pt")["model"]
-    memory = {name: tensor.data_ptr() for name, tensor in found.items()}
-    assert memory["a"] == memory["c"] and memory["d"] == memory["e"]
-    assert len(set(memory.values())) == 3
-    save(inputs[1], model(tied=True, split=True))
-    found = average(script, inputs, tmp_path / "out.pt")["model"]
-    assert found["d"].data_ptr() != found["e"].data_ptr()
-    means = [(load(inputs[0])["model"][name] + load(inputs[1])["model"][name]) / 2 for name in found]
-    torch.testing.assert_close(list(found.values()), means, rtol=0, atol=1e-7)
 
 
 @pytest.fixture
@@ -116,17 +54,17 @@ def folder(tmp_path):
         ("--num-best-checkpoints 2", [6, 7], "checkpoint.best_loss_4.4.pt"),
     ],
 )
-def test_the_newest_or_best_of_a_folder(script, folder, options, taken, last):
-    found = average(script, [folder], folder.parent / "out.pt", *options.split())
+def test_the_newest_or_best_of_a_folder(folder, options, taken, last):
+    found = average([folder], folder.parent / "out.pt", *options.split())
     assert found["model"]["w"].item() == sum(2.0**i for i in taken) / len(taken)
     assert found["which"] == last and found["last_optimizer_state"] is None
 
 
-def test_the_best_is_the_highest_where_the_training_said_so(script, folder):
+def test_the_best_is_the_highest_where_the_training_said_so(folder):
     files = sorted(folder.glob("checkpoint.best_*"))
     for file in files:
         save(file, load(file)["model"], maximize=True)
-    found = average(script, files, folder.parent / "out.pt", "--num-best-checkpoints", "2")
+    found = average(files, folder.parent / "out.pt", "--num-best-checkpoints", "2")
     assert found["model"]["w"].item() == (2.0**6 + 2.0**8) / 2  # 4.51 and 10.2
 
 
@@ -150,10 +88,10 @@ def trained(run, tmp_path_factory):
     return folder
 
 
-def test_an_average_of_trainings_translates(script, run, trained, tmp_path):
+def test_an_average_of_trainings_translates(run, trained, tmp_path):
     inputs = [*(trained / "1").glob("checkpoint_1_[123].pt"), trained / "2" / "checkpoint_1_3.pt"]
     assert len(inputs) == 4
-    found, models = average(script, inputs, tmp_path / "out.pt"), [load(path)["model"] for path in inputs]
+    found, models = average(inputs, tmp_path / "out.pt"), [load(path)["model"] for path in inputs]
     for name, tensor in found["model"].items():
         torch.testing.assert_close(tensor, sum(model[name] for model in models) / 4, rtol=1e-6, atol=1e-7)
     tied = [
@@ -259,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(script, tmp_path, monkeypatch, capsys, name):
+def test_bad_input(tmp_path, monkeypatch, capsys, name):
     options, damage, words = BAD[name]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "save").mkdir()
@@ -269,22 +207,22 @@ def test_bad_input(script, tmp_path, monkeypatch, capsys, name):
         damage(tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.pt")}
     given = (options or "--inputs a.pt b.pt").split()
-    assert script.main([*given, *([] if "--output" in given else ["--output", "out.pt"])]) == 1
+    assert main([*given, *([] if "--output" in given else ["--output", "out.pt"])]) == 1
     message = capsys.readouterr().err
-    assert message.startswith("average_checkpoints.py: ") and message.count("\n") == 1
+    assert message.startswith("mega-average: ") and message.count("\n") == 1
     assert [word for word in words if word not in message] == [], message
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_an_output_that_cannot_be_written_stays_as_it_was(script, tmp_path, monkeypatch, capsys):
+def test_an_output_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch, capsys):
     def fail(state, path):
         path.write_bytes(b"half")
         raise RuntimeError("no space left")
 
     source = save(tmp_path / "a.pt", {"w": torch.ones(2)})
     (tmp_path / "out.pt").write_bytes(b"before")
-    monkeypatch.setattr(script.torch, "save", fail)
-    assert script.main(["--inputs", str(source), "--output", str(tmp_path / "out.pt")]) == 1
+    monkeypatch.setattr(files.torch, "save", fail)
+    assert main(["--inputs", str(source), "--output", str(tmp_path / "out.pt")]) == 1
     assert f"--output {tmp_path / 'out.pt'}: no space left" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pt", "out.pt"]
     assert (tmp_path / "out.pt").read_bytes() == b"before"
@@ -293,7 +231,7 @@ def test_an_output_that_cannot_be_written_stays_as_it_was(script, tmp_path, monk
 @pytest.mark.parametrize(
     "options", ["--num-epoch-checkpoints 0", "--num-best-checkpoints 1 --num-epoch-checkpoints 1"]
 )
-def test_nonsense_is_refused_with_the_usage(script, capsys, options):
+def test_nonsense_is_refused_with_the_usage(capsys, options):
     with pytest.raises(SystemExit) as stopped:
-        script.main(["--inputs", "a", "--output", "b", *options.split()])
+        main(["--inputs", "a", "--output", "b", *options.split()])
     assert stopped.value.code == 2 and "--num-epoch-checkpoints" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""scripts/convert_reference_checkpoint.py: what the reference computed, exact round trips, clear refusals."""
+"""mega-convert: what can be done with its files, what released models compute, clear refusals."""
 
 import gzip
 import pickle
@@ -10,23 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from fairseq.data import Dictionary
 from forked import Commands
-from goldens import cases, close
 from outside import needs, outside
+from theirs import MODELS, reference, same
 
 import mega_fairseq
-from mega_fairseq.checkpoints.conversion import from_reference, to_reference
-from mega_fairseq.models import MegaLM, MegaNMT
+from mega_fairseq.commands.convert import main
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = outside("goldens/checkpoints")
 WIKITEXT = outside("data/wikitext/valid.txt.gz")
 USER_DIR = ["--user-dir", mega_fairseq.__path__[0]]
-MODELS = {
-    **{f"nmt {name}": case for name, case in cases("mt_model").items()},
-    **{f"lm {name}": case for name, case in cases("lm_model").items()},
-}
 
 
 def convert(*arguments):
@@ -34,60 +28,11 @@ def convert(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def reference(name):
-    """A golden model as a checkpoint of the reference implementation."""
-    config, state = MODELS[name]["config"], MODELS[name]["state_dict"]
-    args = Namespace(**{"arch": "mega", "data": "data-bin", "lr": [0.002], **config})
-    return {"args": args, "model": {k: t.clone() for k, t in state.items()}, "optimizer_history": []}
-
-
-def same(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
     server = Commands(tmp_path_factory.mktemp("forked"))
     yield server
     server.close()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_converted_model_computes_the_same_and_goes_back_exactly(name, tmp_path):
-    before = reference(name)
-    ours = from_reference(before)
-    dictionary = Dictionary()
-    for i in range((50 if name.startswith("nmt") else 100) - len(dictionary)):
-        dictionary.add_symbol(f"w{i}")
-    for file in ("dict.txt", "dict.en.txt", "dict.de.txt"):
-        dictionary.save(str(tmp_path / file))
-    torch.save(ours, tmp_path / "model.pt")
-    case, family = MODELS[name], MegaNMT if name.startswith("nmt") else MegaLM
-    where = {"source_lang": "en", "target_lang": "de"} if family is MegaNMT else {}
-    model = family.from_pretrained(str(tmp_path), "model.pt", str(tmp_path), **where).models[0]
-    inputs = case["inputs"]
-    if family is MegaNMT:
-        real = inputs["prev_output_tokens"].ne(dictionary.pad())
-        logits, _ = model(inputs["src_tokens"], inputs["src_lengths"], inputs["prev_output_tokens"])
-        close(logits, case["outputs"]["logits"], real, name)
-    elif "logits" in case["outputs"]:
-        close(model(inputs["src_tokens"])[0], case["outputs"]["logits"], what=name)
-    back = to_reference(ours)
-    assert same(back["model"], before["model"]) and back["args"] == before["args"]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_one_of_our_own_goes_to_the_reference_and_back(name):
-    ours = from_reference(reference(name))
-    del ours["reference"]  # as fairseq-train writes it
-    ours["cfg"]["criterion"]["_name"] = "mega_cross_entropy"
-    theirs = to_reference(ours)
-    assert theirs["args"].criterion == "label_smoothed_cross_entropy"  # which the reference has
-    again = from_reference(theirs)
-    assert same(again["model"], ours["model"])
-    assert again["cfg"]["model"] == ours["cfg"]["model"]
-    for size in ("embed_dim", "chunk_size", "layers"):
-        assert getattr(theirs["args"], f"decoder_{size}") == MODELS[name]["config"][f"decoder_{size}"]
 
 
 def test_the_command_and_what_can_be_done_with_its_file(commands, tmp_path):
@@ -165,16 +110,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refusals(kind, tmp_path, capsys):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import convert_reference_checkpoint
-
     source, target = tmp_path / "theirs.pt", tmp_path / "ours.pt"
     if kind == "payload":
         source.write_bytes(pickle.dumps(broken(kind), protocol=2))
     else:
         torch.save(broken(kind), source)
     target.write_text("earlier")
-    assert convert_reference_checkpoint.main([str(source), str(target)]) == 1
+    assert main([str(source), str(target)]) == 1
     captured = capsys.readouterr()
     assert REFUSED[kind] in captured.err and str(source) in captured.err
     assert captured.err.count("\n") == 1 and "payload ran" not in captured.out

@@ -1,20 +1,12 @@
 """What the pictures make of odd logs, options that cannot be, and checkpoints that are to be converted."""
 
-import sys
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import average_checkpoints  # noqa: E402
-import figures  # noqa: E402
-import plot_attention  # noqa: E402
-import plot_ema  # noqa: E402
-import plot_training  # noqa: E402
+from mega_fairseq.commands import average, pictures, plot_attention, plot_ema, plot_training
+from mega_fairseq.evaluation.pictures import training
 
 LOADED = "| INFO | fairseq.trainer | Loaded checkpoint last.pt (epoch 1 @ {} updates)\n"
 
@@ -23,26 +15,12 @@ def validated(update, loss):
     return f'| INFO | valid | {{"valid_loss": "{loss}", "valid_num_updates": "{update}"}}\n'
 
 
-def test_log_of_hydra_and_of_epochs(tmp_path):
-    log = tmp_path / "hydra_train.log"
-    log.write_text(
-        "[2026-11-24 15:06:10,907][valid][INFO] - epoch 001 | valid on 'valid' subset | loss nan | ppl 24.57 "
-        "| num_updates 2\n[2026-11-24 15:06:10,966][train][INFO] - epoch 001 | loss 4.74 | ppl 26.72 | "
-        "num_updates 2 | lr 6e-05\n[2026-11-24 15:06:10,966][train][INFO] - epoch 002 | loss | ppl 25\n"
-    )
-    found = plot_training.read_log(log)
-    expected = {"epoch": 1.0, "loss": 4.74, "ppl": 26.72, "num_updates": 2.0, "lr": 6e-05}
-    assert found["train"] == {name: {2: value} for name, value in expected.items()}
-    assert found["valid"]["ppl"] == {2: 24.57}
-    assert plot_training.finite(found["valid"]["loss"]) == []
-
-
 @pytest.mark.parametrize("between", ["", *map(LOADED.format, (0, 1, 2))])
 def test_a_training_may_be_resumed_from_before_its_first_validation(tmp_path, between):
     log = tmp_path / "train.log"
     first, second = (validated(2, loss) + validated(4, loss) for loss in ("5.0", "4.0"))
     log.write_text(first + between + second)
-    assert plot_training.read_log(log)["valid"]["loss"] == {2: 4.0, 4: 4.0}
+    assert training.read_log(log)["valid"]["loss"] == {2: 4.0, 4: 4.0}
     assert plot_training.main([str(log), "--out", str(tmp_path / "curves.svg")]) == 0
 
 
@@ -52,7 +30,7 @@ def test_a_log_without_a_finite_number_is_told(tmp_path, capsys):
     assert plot_training.main([str(log), "--names", "a", "--out", str(tmp_path / "curves.png")]) == 1
     said = capsys.readouterr().err
     assert (
-        said.startswith("plot_training.py: a: there is no finite value of loss, ppl,")
+        said.startswith("mega-plot training: a: there is no finite value of loss, ppl,")
         and said.count("\n") == 1
     )
     assert not (tmp_path / "curves.png").exists()
@@ -61,11 +39,11 @@ def test_a_log_without_a_finite_number_is_told(tmp_path, capsys):
 def test_a_checkpoint_of_the_reference_is_to_be_converted(tmp_path, capsys):
     path, out = tmp_path / "theirs.pt", str(tmp_path / "out.png")
     torch.save({"args": Namespace(), "model": {"encoder.layers.0.mega_layer.gamma": torch.ones(1)}}, path)
-    for tool, arguments in ((plot_ema, [str(path)]), (average_checkpoints, ["--inputs", str(path)])):
-        given = "--output" if tool is average_checkpoints else "--out"
-        assert tool.main([*arguments, given, out]) == 1
-        told = f"{tool.__name__}.py: {path} is a checkpoint of the reference implementation; convert it first"
-        assert capsys.readouterr().err == f"{told} with scripts/convert_reference_checkpoint.py\n"
+    drawing, averaging = [str(path), "--out", out], ["--inputs", str(path), "--output", out]
+    for tool, command, given in (("plot ema", plot_ema, drawing), ("average", average, averaging)):
+        assert command.main(given) == 1
+        told = f"mega-{tool}: {path} is a checkpoint of the reference implementation; convert it first"
+        assert capsys.readouterr().err == f"{told} with mega-convert\n"
 
 
 OPTIONS = ["--beam 0", *(f"--model-overrides {text}" for text in ("{", "a", "f()", "5"))]
@@ -83,5 +61,5 @@ def test_only_the_first_line_of_an_error_is_told(tmp_path, capsys):
     def draw():
         raise RuntimeError("size mismatch\n\tfor a\n\tfor b")
 
-    assert figures.run("tool.py", tmp_path / "a.png", draw) == 1
+    assert pictures.run("tool.py", tmp_path / "a.png", draw) == 1
     assert capsys.readouterr().err == "tool.py: size mismatch\n"

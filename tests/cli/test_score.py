@@ -1,6 +1,5 @@
-"""scripts/score.py: scores and paired tests are those that sacreBLEU computes itself."""
+"""mega-score: scores and paired tests are those that sacreBLEU computes itself."""
 
-import json
 import re
 import subprocess
 import sys
@@ -8,32 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 import sacremoses
-from fairseq.data.data_utils import post_process
+from forked import ROOT
 from sacrebleu.metrics import BLEU, CHRF, TER
-from scored import FAIR, FILES, GOOD, POOR, REFERENCE, ROOT, load, sacrebleu, write
+from scored import FAIR, GOOD, POOR, REFERENCE, sacrebleu, scorer, write
 
+from mega_fairseq.commands.score import main
 from mega_fairseq.evaluation import scoring
 
 
-@pytest.fixture(scope="module")
-def script():
-    return load("score")
-
-
 @pytest.fixture
-def score(script, capsys, tmp_path, monkeypatch):
-    """The metrics of --json; the files a, b, c are systems, ref and other references."""
+def score(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, lines in FILES.items():
-        write(tmp_path / name, lines)
-
-    def run(hypotheses, options="", references="ref"):
-        given = f"--hypotheses {hypotheses} --references {references} --json {options}".split()
-        status, printed = script.main(given), capsys.readouterr()
-        assert status == 0, printed.err
-        return json.loads(printed.out)["metrics"]
-
-    return run
+    return scorer(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("references", ["ref", "ref other"])
@@ -47,36 +32,12 @@ def test_scores_and_signatures_are_those_of_sacrebleus_command(score, tmp_path, 
         assert found["signature"] == entry["signature"]
 
 
-@pytest.mark.parametrize(
-    ("lang", "tokens"),
-    [
-        ("", "13a"),
-        ("de", "13a"),
-        ("zh", "zh"),
-        ("zh_CN", "zh"),
-        ("zh-Hant", "zh"),
-        ("JA", "char"),
-        ("ko", "char"),
-    ],
-)
-def test_bleu_knows_languages_without_spaces(lang, tokens):
-    metric = scoring.bleu(lang)
-    metric.corpus_score(["a"], [["a"]])
-    assert f"|tok:{tokens}|" in str(metric.get_signature())
-
-
 def test_errors_of_characters_in_chinese(score, tmp_path):
     write(tmp_path / "zh", ["这是一座大房子"] * 3)
     write(tmp_path / "ref.zh", ["这是一座老房子"] * 3)
     ours = score("zh", "--target-lang zh", references="ref.zh")
     assert ours["TER"]["scores"]["zh"] == pytest.approx(100 / 7)  # one of seven characters
     assert "asian:yes" in ours["TER"]["signature"] and "tok:zh" in ours["BLEU"]["signature"]
-
-
-def test_sentencepieces_are_joined_as_by_fairseq():
-    join = scoring.detokenizer("sentencepiece")
-    for line in ("\u2581a b \u2581c", " \u2581 \u2581a", "", "a \u2028 \u2581b\u2581", "<unk> \u2581x"):
-        assert join(line) == post_process(line, "sentencepiece")
 
 
 def test_compounds_are_split_as_the_papers_do(score):
@@ -97,10 +58,10 @@ def test_compounds_are_split_as_the_papers_do(score):
     assert 0 < entry["bootstrap"]["systems"]["b"]["p"] <= 1
 
 
-def test_the_table_shows_every_number(script, capsys, score):
+def test_the_table_shows_every_number(capsys, score):
     found = score("a c", "--names base new --test both --samples 50")
     given = "--hypotheses a c --references ref --names base new --test both --samples 50 --target-lang de"
-    assert script.main([*given.split(), "--compound-split"]) == 0
+    assert main([*given.split(), "--compound-split"]) == 0
     printed = capsys.readouterr().out
     rows = [line.split() for line in printed.splitlines()]
     for system in ("base", "new"):
@@ -144,7 +105,7 @@ def fake_comet(monkeypatch):
     monkeypatch.setitem(sys.modules, "comet", module)
 
 
-def test_comet(fake_comet, script, score, capsys, tmp_path):
+def test_comet(fake_comet, score, capsys, tmp_path):
     equal = sum(a == b for a, b in zip(GOOD, REFERENCE, strict=True))
     assert 0 < equal < 40
     (tmp_path / "own.ckpt").touch()
@@ -153,9 +114,9 @@ def test_comet(fake_comet, script, score, capsys, tmp_path):
         assert found["COMET"]["scores"] == {"a": equal / 40, "ref": 1.0}
         assert found["COMET"]["signature"] == f"{model}|version:2.2.0"
     given = "--hypotheses a --references ref --comet wmt23 --sources c"
-    assert script.main(given.split()) == 1
+    assert main(given.split()) == 1
     assert "--comet wmt23 failed (KeyError: " in capsys.readouterr().err
-    assert script.main(given.replace("wmt23", "wmt22").split()) == 0
+    assert main(given.replace("wmt23", "wmt22").split()) == 0
     assert f"{equal / 40:.4f}" in capsys.readouterr().out
 
 

@@ -1,34 +1,18 @@
-"""What scripts/score.py reads: outputs and plain text, tokens of every kind, and what it refuses."""
+"""What mega-score reads: outputs and plain text; and what it refuses."""
 
-import json
-import re
 import sys
 
 import pytest
-import sacremoses
 from sacrebleu.metrics import BLEU
-from scored import FAIR, FILES, GOOD, REFERENCE, load, output, write
+from scored import GOOD, REFERENCE, output, pieces, scorer, write
 
-
-@pytest.fixture(scope="module")
-def script():
-    return load("score")
+from mega_fairseq.commands.score import main
 
 
 @pytest.fixture
-def score(script, capsys, tmp_path, monkeypatch):
-    """The metrics of --json; the files a, b, c are systems, ref and other references."""
+def score(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, lines in FILES.items():
-        write(tmp_path / name, lines)
-
-    def run(hypotheses, options="", references="ref"):
-        given = f"--hypotheses {hypotheses} --references {references} --json {options}".split()
-        status, printed = script.main(given), capsys.readouterr()
-        assert status == 0, printed.err
-        return json.loads(printed.out)["metrics"]
-
-    return run
+    return scorer(tmp_path, capsys)
 
 
 def test_outputs_are_put_in_order_and_plain_text_stays(score, tmp_path):
@@ -50,43 +34,6 @@ def test_only_a_line_feed_ends_a_sentence(score, tmp_path):
     write(tmp_path / "gen", output(lines))
     found = score("plain gen", references="plain")
     assert found["BLEU"]["scores"] == {"plain": pytest.approx(100), "gen": pytest.approx(100)}
-
-
-def moses(line):
-    return sacremoses.MosesTokenizer("de").tokenize(line, return_str=True)
-
-
-TOKENS = {
-    "sentencepiece": lambda line: " ".join(f"\u2581{w[:2]} {w[2:]}".strip() for w in line.split()),
-    "moses": moses,
-    "subword-nmt": lambda line: re.sub(r"(\w\w)(?=\w)", r"\1@@ ", moses(line)),
-}
-PLAIN = [sacremoses.MosesDetokenizer("de").detokenize(line.split()) for line in FAIR]
-
-
-@pytest.mark.parametrize("kind", TOKENS)
-def test_tokens_become_plain_text(script, tmp_path, kind):
-    plain = FAIR if kind == "sentencepiece" else PLAIN
-    tokens = [TOKENS[kind](line) for line in plain]
-    assert sum(a != b for a, b in zip(tokens, plain, strict=True)) > 30
-    for lines in (tokens, output(tokens, detokenized=tokens)):
-        write(tmp_path / "tokens", lines)
-        assert script.hypotheses(tmp_path / "tokens", "auto", kind, "de") == plain
-
-
-def test_pieces_that_begin_no_word_and_no_text_at_all_are_joined(script, tmp_path):
-    bad = "\n".join(["S-0\t\u2581a", "H-0\t-0.5\t. . ,", "S-1\tb", "H-1\t-0.5\tc", ""])
-    (tmp_path / "gen").write_text(bad)
-    assert script.hypotheses(tmp_path / "gen", "auto", "sentencepiece", "") == ["..,", "c"]
-    write(tmp_path / "gen", ["", ""])
-    assert script.hypotheses(tmp_path / "gen", "plain", "sentencepiece", "") == ["", ""]
-
-
-def test_without_a_tokenizer_of_ours_fairseqs_counts(script, tmp_path):
-    write(tmp_path / "gen", output(["a@@ b"], detokenized=["ab"]))
-    assert script.hypotheses(tmp_path / "gen", "auto", "none", "") == ["ab"]
-    write(tmp_path / "gen", output(["a@@ b"]))
-    assert script.hypotheses(tmp_path / "gen", "auto", "none", "") == ["a@@ b"]
 
 
 BAD = {
@@ -160,14 +107,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(script, score, monkeypatch, capsys, tmp_path, name):
+def test_bad_input(score, monkeypatch, capsys, tmp_path, name):
     monkeypatch.setitem(sys.modules, "comet", None)  # not installed
     (tmp_path / "dir").mkdir()
     lines = output(GOOD)
-    pieces = [TOKENS["sentencepiece"](line) for line in GOOD]
+    apart = [pieces(line) for line in GOOD]
     write(tmp_path / "gen", lines)
-    write(tmp_path / "pieces", pieces)
-    write(tmp_path / "genpieces", output(pieces, detokenized=pieces))
+    write(tmp_path / "pieces", apart)
+    write(tmp_path / "genpieces", output(apart, detokenized=apart))
     write(tmp_path / "short", GOOD[1:])
     write(tmp_path / "long", [*GOOD, "more"])
     write(tmp_path / "hole", [line for line in lines if "-3\t" not in line])
@@ -177,25 +124,25 @@ def test_bad_input(script, score, monkeypatch, capsys, tmp_path, name):
     (tmp_path / "latin").write_bytes(b"T\xfcr\n" * 40)
     before = sorted(tmp_path.iterdir())
     options, words = BAD[name]
-    assert script.main(options.split()) == 1
+    assert main(options.split()) == 1
     printed = capsys.readouterr()
-    assert printed.err.startswith("score.py: ") and printed.err.count("\n") == 1 and printed.out == ""
+    assert printed.err.startswith("mega-score: ") and printed.err.count("\n") == 1 and printed.out == ""
     assert [word for word in words if word not in printed.err] == [], printed.err
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_sacremoses_may_be_missing(script, score, monkeypatch, capsys):
+def test_sacremoses_may_be_missing(score, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sacremoses", None)
     assert score("a", "--metrics bleu")["BLEU"]["scores"]["a"] > 50
     for option in ("--compound-split", "--detokenize moses"):
         given = f"--hypotheses a --references ref --target-lang de {option}"
-        assert script.main(given.split()) == 1
+        assert main(given.split()) == 1
         assert "pip install sacremoses" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seed 0", "--samples -1", "--metrics comet", "--detokenize spm"])
-def test_nonsense_is_refused_with_the_usage(script, capsys, option):
+def test_nonsense_is_refused_with_the_usage(capsys, option):
     """sacreBLEU takes a seed of 0 for none: the same command would give other p-values."""
     with pytest.raises(SystemExit) as stopped:
-        script.main(["--hypotheses", "a", "--references", "b", *option.split()])
+        main(["--hypotheses", "a", "--references", "b", *option.split()])
     assert stopped.value.code == 2 and option.split()[0] in capsys.readouterr().err

@@ -81,7 +81,7 @@ def _refused(cfg: Any, model: nn.Module) -> Iterator[tuple[str, str]]:
     if cfg.common.amp:
         yield "--amp", "train with --fp16 or without both"
     if cfg.ema.store_ema:
-        yield "--store-ema", "average checkpoints afterwards (scripts/average_checkpoints.py)"
+        yield "--store-ema", "average checkpoints afterwards (mega-average)"
     if getattr(cfg.task, "eval_bleu", False):
         yield (
             "--eval-bleu",

@@ -1,24 +1,14 @@
-"""What the tests of the scripts share: the scripts as modules, files, and systems that differ."""
+"""What the tests of scoring share: files, systems that differ, and sacreBLEU's own command."""
 
-import importlib.util
 import json
 import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))  # as where a script runs
+from mega_fairseq.commands.score import main
+
 WORDS = ["Das", "Haus", ",", "well-known", "mit", "'alten'", "Türen", ";", "kostet", "1.500", "Euro", "."]
-
-
-def load(name):
-    """scripts/NAME.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def sentences(wrong=0.0, count=40):
@@ -45,6 +35,25 @@ def output(lines, detokenized=()):
         found += [f"S-{i}\tsource", f"H-{i}\t-0.5\t{lines[i]}"]
         found += [f"D-{i}\t-0.5\t{text}" for text in detokenized[i : i + 1]]
     return found
+
+
+def pieces(line):
+    """What sentencepiece could make of it."""
+    return " ".join(f"\u2581{w[:2]} {w[2:]}".strip() for w in line.split())
+
+
+def scorer(folder, capsys):
+    """What gives the metrics of --json; the files a, b, c are systems, ref and other references."""
+    for name, lines in FILES.items():
+        write(folder / name, lines)
+
+    def run(hypotheses, options="", references="ref"):
+        given = f"--hypotheses {hypotheses} --references {references} --json {options}".split()
+        status, printed = main(given), capsys.readouterr()
+        assert status == 0, printed.err
+        return json.loads(printed.out)["metrics"]
+
+    return run
 
 
 def sacrebleu(folder, *arguments):

@@ -1,4 +1,4 @@
-"""Paired tests of scripts/score.py: sacreBLEU's samples, of which those count that differ as much."""
+"""Paired tests: sacreBLEU's samples, of which those count that differ as much."""
 
 import os
 

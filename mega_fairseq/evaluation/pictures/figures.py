@@ -1,8 +1,6 @@
 """What the pictures share: colours that the colour-blind tell apart, and equal files from equal input."""
 
-import logging
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -30,25 +28,19 @@ STYLE = {
 METADATA = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 
-def run(tool: str, out: Path, draw: Callable[[], Figure]) -> int:
-    """Save the picture that `draw` makes and say where; the exit status. Errors are told in one sentence."""
-    logging.disable(logging.INFO)  # fairseq's imports let everything through
-    try:
-        files = targets(out)
-        with matplotlib.rc_context():
-            matplotlib.rcdefaults()  # the user's own settings make no difference
-            matplotlib.rcParams.update(STYLE)
-            figure = draw()
-            for file in files:
-                figure.savefig(file, metadata=METADATA[file.suffix])
-                print(file)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]  # torch lists what differs
-        print(f"{tool}: {reason}", file=sys.stderr)
-        return 1
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
+def write(out: Path, draw: Callable[[], Figure]) -> Iterator[Path]:
+    """Save the picture that `draw` makes; each file as it is written.
+
+    Raises OSError, ValueError where `out` cannot be written, and what `draw` raises.
+    """
+    files = targets(out)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # the user's own settings make no difference
+        matplotlib.rcParams.update(STYLE)
+        figure = draw()
+        for file in files:
+            figure.savefig(file, metadata=METADATA[file.suffix])
+            yield file
 
 
 def targets(out: Path) -> list[Path]:
