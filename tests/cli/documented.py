@@ -98,8 +98,8 @@ BASE = (
 )
 TRANSLATIONS = r"(?m)^H-\d+\t"
 WMT16_DATA = "examples/wmt16/data/data-bin"
-PLOT = "python scripts/plot_"
-REFERENCE = "python scripts/convert_reference_checkpoint.py"
+PLOT = "mega-plot"
+REFERENCE = "mega-convert"
 RECIPES = "tests/cli/test_recipes.py::test_recipe"
 WMT16 = "tests/cli/test_wmt16.py::test_prepare_train_evaluate"
 SEVERAL = "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint"
@@ -124,12 +124,12 @@ HOW = {
         "nmt", extra="--max-len-b 9", prints=TRANSLATIONS
     ),
     "from mega_fairseq.models import MegaNMT\n": Run("nmt"),
-    "python scripts/average_checkpoints.py": Run("nmt", prints="average of 5 checkpoints"),
+    "mega-average": Run("nmt", prints="average of 5 checkpoints"),
     "fairseq-generate data-bin --user-dir mega_fairseq --path average.pt": Run(
         "nmt", extra="--max-len-b 9", makes="mega.txt"
     ),
-    "python scripts/score.py --hypotheses mega.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
-    "python scripts/score.py --hypotheses transformer.txt": Run(
+    "mega-score --hypotheses mega.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
+    "mega-score --hypotheses transformer.txt": Run(
         "nmt", first="cp mega.txt transformer.txt", extra="--samples 20", prints="p = |p-value"
     ),
     # README.md: language models
@@ -138,15 +138,15 @@ HOW = {
         "lm", extra=f"{LM} --max-update 4", makes="checkpoints/checkpoint_best.pt"
     ),
     "fairseq-eval-lm": Run("lm", prints="Perplexity: "),
-    "python scripts/perplexity.py": Run("lm", prints="blocks +10\nchunk +16\n"),
+    "mega-perplexity": Run("lm", prints="blocks +10\nchunk +16\n"),
     "echo The king | fairseq-interactive": Run("lm", prints=TRANSLATIONS),
     "from mega_fairseq.models import MegaLM\n": Run("lm"),
     # README.md: pictures, the reference's checkpoints, hydra
-    f"{PLOT}training.py": Run(
+    f"{PLOT} training": Run(
         "nmt", first="cp fairseq-train.out checkpoints/train.log", makes="curves.png curves.svg"
     ),
-    f"{PLOT}ema.py": Run("nmt", makes="ema.png ema.svg"),
-    f"{PLOT}attention.py": Run("nmt", extra="--max-len-b 9", makes="attention.png attention.svg"),
+    f"{PLOT} ema": Run("nmt", makes="ema.png ema.svg"),
+    f"{PLOT} attention": Run("nmt", extra="--max-len-b 9", makes="attention.png attention.svg"),
     f"{REFERENCE} theirs.pt ours.pt": Run(
         "nmt", first=f"{REFERENCE} --reverse checkpoints/checkpoint_best.pt theirs.pt", makes="ours.pt"
     ),
@@ -170,7 +170,7 @@ HOW = {
     SLURM: Impossible("it needs Slurm"),
     "for i in 0 1; do fairseq-generate": Run("nmt", extra="--max-len-b 9", makes="shard0.txt shard1.txt"),
     "cat shard0.txt shard1.txt > shards.txt": Run("nmt", makes="shards.txt"),
-    "python scripts/score.py --hypotheses shards.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
+    "mega-score --hypotheses shards.txt": Run("nmt", prints="BLEU[^|]*nrefs:1"),
     "from argparse import Namespace\n": Run("nmt"),
     "python docs/pictures/draw_layer.py": Run("nmt", extra="layer.png", makes="layer.png"),
     # recipes

@@ -54,7 +54,7 @@ def test_files_that_are_named_exist():
 
 @pytest.fixture(scope="module")
 def flags():
-    """Every flag of fairseq's commands with the plugin, of hydra, torchrun and our own scripts."""
+    """Every flag of fairseq's commands with the plugin, of hydra, torchrun and our own commands."""
     found = {"--config-dir", "--config-name", *(f"--num-{kind}-checkpoints" for kind in ("epoch", "update"))}
     makers = ("generation", "interactive_generation", "eval_lm", "preprocessing")
     parsers = [getattr(options, f"get_{make}_parser")() for make in makers]
@@ -69,7 +69,8 @@ def flags():
     found |= {"--random-order", "--cov"}  # of pytest's plugins
     found |= {name for parser in parsers for action in parser._actions for name in action.option_strings}
     for path in ROOT.glob("*/**/*.py"):
-        ours = path.relative_to(ROOT).parts[0] in ("scripts", "examples", "benchmarks")
+        room, *inner = path.relative_to(ROOT).parts
+        ours = room in ("examples", "benchmarks") or (room, inner[0]) == ("mega_fairseq", "commands")
         if ours or path.name == "__main__.py":
             found |= set(re.findall(r"\"(--[a-z-]+)\"", path.read_text(encoding="utf-8")))
     return found
