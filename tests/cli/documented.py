@@ -37,7 +37,7 @@ def commands(text, where):
                     variables.append(line)
                 elif words:
                     found.append(Command(where, "\n".join([*variables, line]), words, False))
-        elif language != "math":
+        elif language not in ("math", "mermaid"):
             raise ValueError(f"{where}: a block of {language}; teach tests/cli/documented.py to run it")
     return found
 
