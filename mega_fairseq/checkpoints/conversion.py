@@ -148,7 +148,7 @@ def _arguments(cfg: Any, name: str) -> Namespace:
     before = {bool(model.normalize_before or model.get(f"{s}_normalize_before", False)) for s in sides}
     if len(before) > 1:
         raise ValueError("the reference has one --normalize-before for encoder and decoder, this model two")
-    known = {option.name for option in fields(MegaNMTOptions if nmt else MegaLMOptions)}
+    known = [option.name for option in fields(MegaNMTOptions if nmt else MegaLMOptions)]
     arguments = {option: model.get(option) for option in known if option in model}
     arguments |= {f"{side}_{size}": value(model, side, size) for side in sides for size in SIZES}
     arguments["decoder_input_dim"] = model.decoder_input_dim or arguments["decoder_embed_dim"]
