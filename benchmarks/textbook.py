@@ -20,7 +20,7 @@ from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.feed_forward import FeedForward
 from mega_fairseq.modules.gated_attention import GatedAttention
 from mega_fairseq.modules.positional_bias import RotaryBias, SimpleBias
-from mega_fairseq.ops.chunking import merge, split
+from mega_fairseq.ops.ema.rows import merge, split
 from mega_fairseq.state import AttentionState, EMAState, LayerState
 
 
@@ -48,7 +48,7 @@ class TextbookEMA(MultiHeadEMA):
             y = textbook_ema(inputs, *parameters)
         else:
             y, state = self.step(inputs, state.memory)
-        return F.silu(y + x * self.omega), state
+        return y + x * self.omega, state
 
     def step(self, x: Tensor, h: Tensor | None) -> tuple[Tensor, EMAState]:
         a = torch.sigmoid(self.alpha)
@@ -99,7 +99,7 @@ class TextbookAttention(GatedAttention):
         normed = self.norm(x) if self.pre_norm else x
         averaged, ema = self.ema(normed, padding, state and state.ema)
         value = self.hidden_dropout(self.activation(self.v_proj(normed)))
-        u, z, r, c = self.mx_proj(self.dropout(averaged)).split(self.widths, dim=-1)
+        u, z, r, c = self.mx_proj(self.dropout(F.silu(averaged))).split(self.widths, dim=-1)
         query, key = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)
         cache = AttentionState(key, value)
         if state is not None and state.attention is not None:

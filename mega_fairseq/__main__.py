@@ -8,9 +8,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 import mega_fairseq
-from mega_fairseq import models
 from mega_fairseq.compat import listing
 from mega_fairseq.compat.repairs.plugin import PACKAGE
+from mega_fairseq.models import presets
 
 
 def _version(module: str) -> str:
@@ -34,7 +34,7 @@ def main() -> None:
         print(f"{module:13} {_version(module)}")
     print(f"--user-dir    {PACKAGE}\n")
     print("Presets with 1,000 words, or 267,744 where the softmax is adaptive:")
-    for name, parameters in models.presets_with_sizes():
+    for name, parameters in presets.presets_with_sizes():
         print(f"{name:32} {parameters:>13,} parameters")
 
 

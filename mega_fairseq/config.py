@@ -94,3 +94,9 @@ class MegaConfig:
     def bias_positions(self) -> int:
         """Length M of the self-attention's simple bias table."""
         return self.chunk_size if self.chunk_size > 0 else self.max_positions
+
+    def bias_flag(self, decoder: bool) -> str:
+        """The command-line flag that sets it."""
+        if self.chunk_size > 0:
+            return "--decoder-chunk-size" if decoder else "--encoder-chunk-size"
+        return "--max-target-positions" if decoder else "--max-source-positions"

@@ -21,6 +21,7 @@ from mega_fairseq.models.from_options import value
 from mega_fairseq.models.mega_lm import MegaLM
 from mega_fairseq.models.mega_nmt import MegaNMT
 from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions
+from mega_fairseq.models.presets import dictionary_of
 
 ARCHITECTURES = {  # the reference's names, ours
     "mega": "mega_nmt",
@@ -186,7 +187,4 @@ def described(cfg: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _vocabulary(state: dict[str, Tensor], side: str) -> Dictionary:
     """A dictionary as long as the embeddings of one side."""
     table = re.compile(rf"{side}\.embed_tokens\.(embeddings\.\d+\.0\.)?weight")  # the second kind is adaptive
-    dictionary = Dictionary()
-    for i in range(sum(len(t) for name, t in state.items() if table.fullmatch(name)) - len(dictionary)):
-        dictionary.add_symbol(f"w{i}")
-    return dictionary
+    return dictionary_of(sum(len(t) for name, t in state.items() if table.fullmatch(name)))

@@ -19,12 +19,13 @@ class Origins(NamedTuple):
 
 
 def number_of_rows(states: list[LayerState]) -> int:
+    """Hypotheses: the batch of a decoder's states after its first step."""
     memory = states[0].ema.memory
     assert memory is not None
     return memory.size(0)
 
 
-def reordered(
+def reordered_states(
     states: list[LayerState], order: Tensor, origins: Origins | None, same_source: bool
 ) -> tuple[list[LayerState], Origins | None]:
     """Every layer's state with its rows in a new order, and where its keys and values come from then.

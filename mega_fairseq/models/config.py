@@ -131,4 +131,6 @@ class SideConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig(SideConfig):
+    """A decoder: its features become words."""
+
     output: OutputConfig

@@ -136,7 +136,7 @@ class MegaDecoder(MegaSide, FairseqIncrementalDecoder):
 
         positions: how many of them have their scores for the whole vocabulary held at once.
         """
-        return target_log_probs(self, features, target, positions)
+        return target_log_probs(self.output_projection, self.adaptive_softmax, features, target, positions)
 
     def reorder_incremental_state(self, incremental_state: dict[str, Any], new_order: Tensor) -> None:
         """Rows of every layer's state in the order that beam search chose; copies from before it are void."""

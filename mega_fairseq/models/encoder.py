@@ -11,7 +11,7 @@ from mega_fairseq.models.base import MegaSide
 from mega_fairseq.models.config import SideConfig
 from mega_fairseq.models.embedding import TokenEmbedding
 from mega_fairseq.models.layers import build_stack
-from mega_fairseq.models.source import EncoderOut, reordered
+from mega_fairseq.models.source import EncoderOut, reordered_source
 from mega_fairseq.ops.padding import padding_behind
 
 
@@ -65,7 +65,7 @@ class MegaEncoder(MegaSide, FairseqEncoder):
         self, encoder_out: Mapping[str, list[Tensor]], new_order: Tensor
     ) -> Mapping[str, list[Tensor]]:
         """Rows of the batch in a new order; the same tensors where beams of one sentence change places."""
-        return reordered(encoder_out, new_order)
+        return reordered_source(encoder_out, new_order)
 
     def max_positions(self) -> int:
         return self.max_source_positions

@@ -135,6 +135,7 @@ def value(cfg: Any, side: str, name: str) -> Any:
 
 
 def size(cfg: Any, side: str, name: str) -> int:
+    """`value` as a whole number. Raises ValueError, naming the flag, for what is none."""
     found = value(cfg, side, name)
     try:
         return int(found)

@@ -7,11 +7,11 @@ import torch
 from fairseq.models import FairseqIncrementalDecoder
 from torch import Tensor
 
-from mega_fairseq.models.beams import number_of_rows, reordered
+from mega_fairseq.models.beams import number_of_rows, reordered_states
 from mega_fairseq.models.source import sentences
 from mega_fairseq.state import CarriedEMA, EMAState, LayerState
 
-EncoderOut = Mapping[str, list[Tensor]] | None
+GivenSource = Mapping[str, list[Tensor]] | None
 
 
 class History:
@@ -31,7 +31,7 @@ class History:
         """Whether the layers hold the keys and values of the source."""
         return False
 
-    def remember(self, states: list[LayerState], encoder_out: EncoderOut) -> None:
+    def remember(self, states: list[LayerState], encoder_out: GivenSource) -> None:
         """What is there to know after the tokens: every layer's state, and whose sentences the rows are."""
 
 
@@ -42,7 +42,7 @@ class Continued(History):
         self.carried = carried
         self.states = [LayerState(ema=ema) for ema in carried.layers or [EMAState()] * layers]
 
-    def remember(self, states: list[LayerState], encoder_out: EncoderOut) -> None:
+    def remember(self, states: list[LayerState], encoder_out: GivenSource) -> None:
         self.carried.layers = [state.ema.detach() for state in states]
 
 
@@ -74,7 +74,7 @@ class Incremental(History):
     def knows_source(self) -> bool:
         return self.states[0].cross is not None
 
-    def remember(self, states: list[LayerState], encoder_out: EncoderOut) -> None:
+    def remember(self, states: list[LayerState], encoder_out: GivenSource) -> None:
         self._set("layers", states)
         self._set("sentences", sentences(encoder_out))
 
@@ -87,6 +87,6 @@ class Incremental(History):
         same_source = before is not None and torch.equal(before[order], before)
         if before is not None:
             self._set("sentences", before[order])
-        states, origins = reordered(states, order, self._get("origins"), same_source)
+        states, origins = reordered_states(states, order, self._get("origins"), same_source)
         self._set("layers", states)
         self._set("origins", origins)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from mega_fairseq.models.from_options import decoder_config
 from mega_fairseq.models.options import MegaLMOptions, fill
 from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.models.refused import LANGUAGE
+from mega_fairseq.models.segments import score_in_segments
 
 _ADAPTIVE = {
     "dropout": 0.3,
@@ -74,7 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @register_model("mega_lm", dataclass=MegaLMOptions)
 class MegaLM(MegaModel, FairseqLanguageModel):
-    """Mega decoder over one text (Ma et al. 2022, sections 4.1 and 4.2)."""
+    """Mega decoder over one text (Ma et al. 2022)."""
 
     refused = LANGUAGE
 
@@ -95,19 +95,8 @@ class MegaLM(MegaModel, FairseqLanguageModel):
         return cls(cfg, MegaDecoder(config, task.target_dictionary, embed_tokens, source_dim=None))
 
     def score_text(self, tokens: Tensor, target: Tensor, positions: int) -> Tensor:
-        """log p(target) (B, L) float32 of texts (B, L), padded behind, in memory that L does not grow.
-
-        positions: how many of them have their scores for the whole vocabulary held at once.
-        """
-        state: dict[str, Any] = {}
-        scores, end = [], 0
-        for part in target.split(self.decoder.segment, 1):
-            end += part.size(1)
-            features, _ = self.decoder.extract_features(
-                tokens[:, :end], incremental_state=state, keep_hiddens=False
-            )
-            scores.append(self.decoder.target_log_probs(features, part, positions))
-        return torch.cat(scores, 1)
+        """log p(target) (B, L) float32 of texts (B, L), padded behind, in memory that L does not grow."""
+        return score_in_segments(self.decoder, tokens, target, positions)
 
 
 def _register(name: str, preset: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @register_model("mega_nmt", dataclass=MegaNMTOptions)
 class MegaNMT(MegaModel, FairseqEncoderDecoderModel):
-    """Mega encoder and decoder (Ma et al. 2022, section 4.3)."""
+    """Mega encoder and decoder (Ma et al. 2022)."""
 
     refused = TRANSLATION
 

@@ -1,4 +1,4 @@
-"""The flat fields that fairseq's command line and checkpoints have; config.py makes typed ones of them."""
+"""The flat fields of fairseq's command line and checkpoints; from_options.py makes typed ones of them."""
 
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Optional

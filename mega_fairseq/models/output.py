@@ -1,7 +1,5 @@
 """From a decoder's features to scores of words."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -53,8 +51,14 @@ def _check_shared(config: DecoderConfig, vocabulary: int, embed_tokens: nn.Modul
         )
 
 
-def target_log_probs(decoder: Any, features: Tensor, target: Tensor, positions: int) -> Tensor:
-    """log p(target) (B, L) float32 of features (B, L, D) of a MegaDecoder.
+def target_log_probs(
+    projection: nn.Module | None,
+    adaptive_softmax: nn.Module | None,
+    features: Tensor,
+    target: Tensor,
+    positions: int,
+) -> Tensor:
+    """log p(target) (B, L) float32 of features (B, L, D), by one of the two.
 
     positions: how many of them have their scores for the whole vocabulary held at once.
     """
@@ -62,10 +66,10 @@ def target_log_probs(decoder: Any, features: Tensor, target: Tensor, positions: 
     for rows, words in zip(
         features.flatten(0, 1).split(positions), target.flatten().split(positions), strict=True
     ):
-        if decoder.adaptive_softmax is not None:
-            parts.append(adaptive_target_log_probs(decoder.adaptive_softmax, rows, words))
+        if adaptive_softmax is not None:
+            parts.append(adaptive_target_log_probs(adaptive_softmax, rows, words))
         else:
-            scores = decoder.output_layer(rows).float().log_softmax(-1)
+            scores = project(projection, rows).float().log_softmax(-1)
             parts.append(scores.gather(-1, words.unsqueeze(-1)).squeeze(-1))
     return torch.cat(parts).view_as(target)
 

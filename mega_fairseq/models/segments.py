@@ -1,5 +1,6 @@
-"""Long texts through a stack in segments that hand on their states, where no gradient is needed."""
+"""Long texts in segments that hand on their states, where no gradient is needed."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -29,12 +30,26 @@ def in_segments(
     if x.size(1) <= segment or torch.is_grad_enabled() or stack.training:
         return stack(x, padding, states, **rest)
     states = states or [LayerState()] * len(stack.layers)
-    masks = [None] * x.size(1) if padding is None else padding.split(segment, 1)
+    masks = itertools.repeat(None) if padding is None else padding.split(segment, 1)
     parts = []
     for part, mask in zip(x.split(segment, 1), masks, strict=False):
         out = stack(part, mask, states, **rest)
         states = out.states
-        parts.append(out._replace(states=[]))
+        parts.append(out._replace(states=[]))  # which the next segment has taken over
     weights = None if parts[0].weights is None else torch.cat([p.weights for p in parts], 1)
     hiddens = [torch.cat(h, 1) for h in zip(*(p.hiddens for p in parts), strict=True)]
     return StackOutput(torch.cat([p.x for p in parts], 1), states, weights, hiddens)
+
+
+def score_in_segments(decoder: Any, tokens: Tensor, target: Tensor, positions: int) -> Tensor:
+    """log p(target) (B, L) float32 of texts (B, L), padded behind, by a MegaDecoder.
+
+    positions: how many of them have their scores for the whole vocabulary held at once.
+    """
+    state: dict[str, Any] = {}
+    scores, end = [], 0
+    for part in target.split(decoder.segment, 1):
+        end += part.size(1)
+        features, _ = decoder.extract_features(tokens[:, :end], incremental_state=state, keep_hiddens=False)
+        scores.append(decoder.target_log_probs(features, part, positions))
+    return torch.cat(scores, 1)

@@ -38,7 +38,7 @@ def sentences(encoder_out: Mapping[str, list[Tensor]] | None) -> Tensor | None:
     return encoder_out.sentences() if isinstance(encoder_out, EncoderOut) else None
 
 
-def reordered(encoder_out: Mapping[str, list[Tensor]], order: Tensor) -> Mapping[str, list[Tensor]]:
+def reordered_source(encoder_out: Mapping[str, list[Tensor]], order: Tensor) -> Mapping[str, list[Tensor]]:
     """Rows in a new order; the same tensors where beams of one sentence change places."""
     before = sentences(encoder_out)
     if before is not None and len(order) == len(before) and before[order].equal(before):

@@ -12,7 +12,7 @@ from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.linear import build_linear, product, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
-from mega_fairseq.ops.attention import attention_weights, unpadded
+from mega_fairseq.ops.attention import attention_weights, unpadded_keys
 from mega_fairseq.state import AttentionState
 
 
@@ -53,7 +53,7 @@ class GatedCrossAttention(nn.Module):
         normed = self.norm(x) if self.pre_norm else x
         u, r, q = product(self.q_proj, normed).split(self.widths, dim=-1)
         bias = self.bias(x.size(1), source.length, position)
-        permitted = unpadded(source.length, padding, x.device)
+        permitted = unpadded_keys(source.length, padding, x.device)
         a = attention_weights(self.attention_fn, q, source.key, bias, permitted)
         attended = self.attention_dropout(a) @ self.hidden_dropout(source.value)  # A V, (B, L, D)
         rho, phi = F.silu(r), torch.sigmoid(u)  # reset and update gate

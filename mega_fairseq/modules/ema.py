@@ -1,7 +1,6 @@
-"""The learned EMA sub-layer: SiLU(EMA(x) + omega x) (Mega, section 3.1)."""
+"""The learned moving average: y + omega x (Mega, section 3.1), whose SiLU the gated attention applies."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mega_fairseq.ops.ema.block import ema_block
@@ -46,15 +45,8 @@ class MultiHeadEMA(nn.Module):
     ) -> tuple[Tensor, EMAState | None]:
         """x: (B, L, D); padding: (B, L), True = injects nothing; state: of a causal EMA, or None.
 
-        Returns the output (B, L, D) in x's dtype and the state after x, None where none was given.
+        Returns y + omega x (B, L, D), float32 at least, and the state after x, None where none was given.
         """
-        y, after = self.average(x, padding, state)
-        return F.silu(y).type_as(x), after
-
-    def average(
-        self, x: Tensor, padding: Tensor | None = None, state: EMAState | None = None
-    ) -> tuple[Tensor, EMAState | None]:
-        """`forward` before the SiLU, in float32 at least."""
         with torch.autocast(x.device.type, enabled=False):
             inputs = full = at_least_float32(x)
             if padding is not None:

@@ -32,5 +32,6 @@ class FeedForward(nn.Module):
         return out if self.pre_norm else self.norm(out)
 
     def transform(self, x: Tensor, normed: Tensor) -> Tensor:
+        """All but the norms, position by position."""
         hidden = self.activation_dropout(self.activation(product(self.fc1, normed)))  # (B, L, F)
         return x + self.dropout(kept(product, self.fc2, hidden, needed=False))

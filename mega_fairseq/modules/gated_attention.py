@@ -13,7 +13,7 @@ from mega_fairseq.modules.ema import MultiHeadEMA
 from mega_fairseq.modules.linear import build_linear, product, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
-from mega_fairseq.ops.attention import attention_weights, causal, unpadded, weighted_sum
+from mega_fairseq.ops.attention import attention_weights, causal_keys, unpadded_keys, weighted_sum
 from mega_fairseq.ops.pieces import join, kept, pieces
 from mega_fairseq.state import AttentionState, LayerState
 
@@ -39,13 +39,11 @@ class GatedAttention(nn.Module):
         update, _, reset, _ = self.mx_proj.bias.split(self.widths)
         set_gate(update, -1.0, config.weight_init)
         set_gate(reset, 2.0, config.weight_init)
-        self.kappa = nn.Parameter(torch.empty(2, z))
+        self.kappa = nn.Parameter(torch.empty(2, z))  # of queries and of keys
         self.mu = nn.Parameter(torch.zeros(2, z))
         nn.init.normal_(self.kappa, std=0.02)
-        unchunked = "--max-target-positions" if causal else "--max-source-positions"
-        chunked = "--decoder-chunk-size" if causal else "--encoder-chunk-size"
-        flag = chunked if config.chunk_size > 0 else unchunked
-        self.bias = build_bias(config.rel_pos_bias, zdim=z, max_positions=config.bias_positions, flag=flag)
+        positions, flag = config.bias_positions, config.bias_flag(causal)
+        self.bias = build_bias(config.rel_pos_bias, zdim=z, max_positions=positions, flag=flag)
         self.dropout = dropout(config.dropout, config.feature_dropout)
         self.hidden_dropout = dropout(config.hidden_dropout, config.feature_dropout)
         self.attention_dropout = dropout(config.attention_dropout)
@@ -59,10 +57,10 @@ class GatedAttention(nn.Module):
         Returns (B, L, D) and the state after x, None where none was given.
         """
         normed = self.norm(x) if self.pre_norm else x
-        averaged, ema = self.ema.average(normed, padding, state and state.ema)
+        averaged, ema = self.ema(normed, padding, state and state.ema)
         running, parts = state and state.attention, []
         begun = running.length if running else 0
-        for piece in pieces([x, normed, averaged, padding], self.chunk_size, begun):
+        for piece in pieces([x, normed, averaged, padding], self.chunk_size, begun):  # which `gated` gets
             part, running = piece(self.gated, running, state is not None)
             parts.append(part)
         out = join(parts) if self.pre_norm else self.norm(join(parts))
@@ -76,9 +74,9 @@ class GatedAttention(nn.Module):
         x: Tensor,
         normed: Tensor,
         averaged: Tensor,
-        padding: Tensor | None = None,
-        running: AttentionState | None = None,
-        carry: bool = False,
+        padding: Tensor | None,
+        running: AttentionState | None,
+        carry: bool,
     ) -> tuple[Tensor, AttentionState | None]:
         """Section 3.2 from the EMA on, of one chunk, of whole ones, or of the rest of the `running` one.
 
@@ -120,7 +118,10 @@ class GatedAttention(nn.Module):
     def attend_to(self, q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None = None) -> Tensor:
         """A V of q (..., rows, Z), k (..., columns, Z), v (..., columns, H); the last rows align."""
         rows, columns = q.size(-2), k.size(-2)
-        permitted = causal(rows, columns, q.device) if self.causal else unpadded(columns, padding, q.device)
+        if self.causal:
+            permitted = causal_keys(rows, columns, q.device)
+        else:
+            permitted = unpadded_keys(columns, padding, q.device)
         bias = self.bias(rows, columns, columns - rows)
         weights = attention_weights(self.attention_fn, q, k, bias, permitted)
         return kept(weighted_sum, self.attention_dropout(weights), v)

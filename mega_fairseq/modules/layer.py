@@ -22,14 +22,17 @@ class LayerOutput(NamedTuple):
 
 
 class MegaLayer(nn.Module):
-    """source_dim: width of the encoder's output for a layer with cross-attention, else None."""
+    """source_dim: width of the encoder's output for a layer with cross-attention, else None.
+
+    Each sub-layer has its norm and its residual in itself.
+    """
 
     def __init__(
         self,
         config: MegaConfig,
         *,
-        causal: bool,
         source_dim: int | None = None,
+        causal: bool,
         dropout: Callable[..., Dropout] = Dropout,
     ):
         super().__init__()

@@ -19,6 +19,8 @@ def fused_norms() -> tuple[Callable[..., Tensor], Callable[..., Tensor]] | None:
 
 
 class LayerNorm(nn.LayerNorm):
+    """weight * (x - mean) / std + bias."""
+
     def __init__(self, dim: int, affine: bool = True):
         super().__init__(dim, eps=EPS, elementwise_affine=affine)
         fused = fused_norms() if affine else None

@@ -44,7 +44,10 @@ class SimpleBias(nn.Module):
 
 
 class RotaryBias(nn.Module):
-    """bias(i, j) = (R_i a) . (R_j b), R rotating the pairs (k, k + Z/2); depends on j - i only."""
+    """bias(i, j) = (R_i a) . (R_j b), R rotating the pairs (k, k + Z/2); depends on j - i only.
+
+    a and b are `alpha` and `beta`, which have nothing to do with the EMA's.
+    """
 
     def __init__(self, zdim: int):
         super().__init__()

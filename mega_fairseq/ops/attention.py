@@ -1,4 +1,4 @@
-"""Attention weights: softmax, squared ReLU and Laplace, over permitted keys only (Mega, eq. 10 and 3.2)."""
+"""Attention weights: softmax, squared ReLU and Laplace, over permitted keys only (Mega, section 3)."""
 
 import math
 from typing import NamedTuple
@@ -25,13 +25,13 @@ class Permitted(NamedTuple):
     every_row: bool = False
 
 
-def causal(rows: int, columns: int, device: torch.device) -> Permitted:
+def causal_keys(rows: int, columns: int, device: torch.device) -> Permitted:
     """No later key; the last query sees all. Padding lies behind every real query, out of its sight."""
     number = torch.arange(columns - rows + 1, columns + 1, device=device).unsqueeze(-1)
     return Permitted(causal_mask(rows, columns, device) if rows > 1 else None, number, every_row=True)
 
 
-def unpadded(columns: int, padding: Tensor | None, device: torch.device) -> Permitted:
+def unpadded_keys(columns: int, padding: Tensor | None, device: torch.device) -> Permitted:
     """All keys but padded ones. padding: (..., columns), True = padded, or None."""
     if padding is None:
         return Permitted(None, torch.tensor(columns, device=device))

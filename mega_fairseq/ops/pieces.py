@@ -3,6 +3,8 @@
 A piece's tensors stay in the cache and are used again by the next piece, where those of a whole sequence
 would be mapped anew at each use. Where a gradient is needed, a piece keeps its inputs and the products named
 in `kept`; the rest is computed again by the backward pass. `in_one_go()` does without all of it.
+
+A chunk that was begun before, and one that is left unfinished, are pieces of their own in any case.
 """
 
 import itertools
@@ -23,7 +25,7 @@ if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # of builds for CPUs with on
     PRODUCTS.add(torch.ops.mkldnn._linear_pointwise.default)
 
 _whole: ContextVar[bool] = ContextVar("whole", default=False)
-_running: ContextVar["_Run | None"] = ContextVar("running", default=None)
+_current: ContextVar["_Run | None"] = ContextVar("current", default=None)
 
 
 def pieces(tensors: Sequence[Tensor | None], chunk: int = 1, begun: int = 0) -> Iterator["Piece"]:
@@ -62,11 +64,11 @@ class Piece:
         def run(*inputs: Any) -> Any:
             if tape is not None:
                 tape.rewind()
-            token = _running.set(_Run(tape, drawn, self.first, itertools.count()))
+            token = _current.set(_Run(tape, drawn, self.first, itertools.count()))
             try:
                 return function(*inputs)
             finally:
-                _running.reset(token)
+                _current.reset(token)
 
         if tape is None:
             return run(*self.tensors, *more)
@@ -83,16 +85,16 @@ def kept(function: Callable[..., Tensor], *inputs: Any, needed: bool = True) -> 
 
     needed: what follows needs their values for its gradients, so they are kept; otherwise they are NaN there.
     """
-    run = _running.get()
+    run = _current.get()
     if run is None or run.tape is None:
         return function(*inputs)
-    with _Products(run.tape, needed):
+    with _Taped(run.tape, needed):
         return function(*inputs)
 
 
 def once(draw: Callable[[], Tensor]) -> Tensor:
     """draw(), one result for all pieces of a sequence."""
-    run = _running.get()
+    run = _current.get()
     if run is None:
         return draw()
     number = next(run.draws)
@@ -106,13 +108,13 @@ def once(draw: Callable[[], Tensor]) -> Tensor:
 
 def as_at_first(value: Any) -> Any:
     """value, which the backward pass sees as it was: a setting that may have changed since."""
-    run = _running.get()
+    run = _current.get()
     return value if run is None or run.tape is None else run.tape.entry(lambda: value)
 
 
 @contextmanager
 def in_one_go() -> Iterator[None]:
-    """Inside, every sequence is one piece, and nothing is computed again: the plain equations."""
+    """Inside, all whole chunks are one piece, and nothing is computed again: the plain equations."""
     token = _whole.set(True)
     try:
         yield
@@ -167,7 +169,7 @@ class _Run(NamedTuple):
     draws: Iterator[int]
 
 
-class _Products(TorchDispatchMode):
+class _Taped(TorchDispatchMode):
     """Each matrix product inside comes from the tape."""
 
     def __init__(self, tape: _Tape, needed: bool):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mega_fairseq import models
 from mega_fairseq.commands import fairseq as cli
 from mega_fairseq.compat.repairs.plugin import PACKAGE
+from mega_fairseq.models import presets
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ["train", "generate", "interactive", "eval-lm", "preprocess", "validate", "hydra-train"]
@@ -109,7 +109,7 @@ def test_versions_path_and_presets_are_printed():
     assert f"--user-dir    {ROOT / 'mega_fairseq'}" in out
     for part in ("mega-fairseq", "python", "torch", "fairseq", "numpy"):
         assert re.search(rf"^{part} +\d+\.\d+", out, re.MULTILINE), part
-    for name, parameters in models.presets_with_sizes():
+    for name, parameters in presets.presets_with_sizes():
         assert re.search(rf"^{name} +{parameters:,} parameters$", out, re.MULTILINE), name
 
 

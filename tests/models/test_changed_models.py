@@ -69,7 +69,7 @@ def test_a_model_is_frozen_copied_and_watched_in_part():
     model.encoder.requires_grad_(False)
     twin, seen = copy.deepcopy(model), []
     first = model.decoder.layers[0]
-    watched = {*model.decoder.layers, first.feed_forward.fc1, first.attention.dropout}
+    watched = {*model.decoder.layers, first.feed_forward.fc1, first.attention.dropout, first.attention.ema}
     for module in watched:
         module.register_forward_hook(lambda module, inputs, output: seen.append(module))
     out = model(SOURCE, None, TARGET)[0]

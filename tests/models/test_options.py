@@ -9,11 +9,10 @@ import yaml
 from builders import build_lm, build_nmt, spread, words
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from mega_fairseq import models
-from mega_fairseq.models import mega_lm, mega_nmt
+from mega_fairseq.models import mega_lm, mega_nmt, presets
 from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, fill
 
-CONFIGS = Path(models.__file__).parents[1] / "configs"
+CONFIGS = Path(presets.__file__).parents[1] / "configs"
 NMT_SIZES = {
     "encoder_embed_dim": 16,
     "encoder_hidden_dim": 12,
@@ -79,7 +78,7 @@ def test_parameter_counts_are_the_references(build, preset, vocabulary, options,
 
 
 def test_python_m_lists_every_preset():
-    assert [name for name, _ in models.presets_with_sizes()] == [*NMT, *LM]
+    assert [name for name, _ in presets.presets_with_sizes()] == [*NMT, *LM]
 
 
 @pytest.mark.parametrize("name", [*NMT, *LM])

@@ -8,7 +8,7 @@ from reference.attention import naive_attention
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.ops.attention import PARTS, Permitted, attention_weights, causal_mask, weighted_sum
-from mega_fairseq.ops.chunking import merge, split
+from mega_fairseq.ops.ema.rows import merge, split
 from mega_fairseq.ops.toeplitz import toeplitz
 
 Z, CHUNK = 4, 4

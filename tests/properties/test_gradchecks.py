@@ -8,8 +8,8 @@ from torch.autograd import gradcheck
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS
 from mega_fairseq.ops.attention import Permitted, attention_weights, causal_mask
-from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.ema.coefficients import Coefficients, decay_powers, ema_coefficients
+from mega_fairseq.ops.ema.rows import merge, split
 from mega_fairseq.ops.padding import Turn
 from mega_fairseq.ops.precision import at_least_float32
 from mega_fairseq.ops.toeplitz import toeplitz

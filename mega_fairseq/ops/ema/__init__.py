@@ -1,4 +1,4 @@
-"""The damped multi-dimension exponential moving average (Mega, equations 2-4), in float32 or float64.
+"""The damped multi-dimension exponential moving average (Mega, section 3.1), in float32 or float64.
 
 Its equation is step.py. Inside a block of inputs the EMA is one Toeplitz product per channel (block.py), and
 a short sequence is one block. A long one is a scan over blocks, between which only the (D, N) states travel

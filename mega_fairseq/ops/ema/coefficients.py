@@ -1,4 +1,4 @@
-"""What the parameters of an EMA stand for: gate, decay and the kernel (Mega, eq. 2 and 4)."""
+"""What the parameters of an EMA stand for: gate, decay and the kernel (Mega, section 3.1)."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ MAX_DAMPING = 1.0 - 2.0**-24
 
 
 def ema_coefficients(alpha: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-    """Input gate a = sigmoid(alpha) and damping 1 - q = a * sigmoid(delta) (Mega, eq. 2).
+    """Input gate a = sigmoid(alpha) and damping 1 - q = a * sigmoid(delta) (Mega, section 3.1).
 
     alpha, delta: (D, N) logits of any dtype. Both results are (D, N), float32 at least; the damping keeps
     slow decays exact, where q itself would round.
@@ -34,7 +34,7 @@ def decay_powers(log_q: Tensor, length: int) -> Tensor:
 
 
 def ema_kernel(log_q: Tensor, weight: Tensor, length: int) -> Tensor:
-    """Taps k[d, t] = sum_n weight[d, n] q[d, n]^t: (D, length), from the factors q^(iC) q^j.
+    """Taps k[d, t] = sum_n weight[d, n] q[d, n]^t: (D, length), from the factors q^(iT) q^j.
 
     weight: (D, N), the product eta * a * beta / sqrt(N).
     """

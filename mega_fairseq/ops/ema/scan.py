@@ -12,7 +12,7 @@ from mega_fairseq.ops.ema.coefficients import BLOCK, Coefficients, decay_powers
 
 
 def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """h_t = q h_{t-1} + a beta x_t, y_t = sum_n eta_n h_{t,n} / sqrt(N) + omega x_t (Mega, eq. 2).
+    """h_t = q h_{t-1} + a beta x_t, y_t = sum_n eta_n h_{t,n} / sqrt(N) + omega x_t (Mega, section 3.1).
 
     x: (B, L, D) float32; h: (B, D, N) state before x, or None for zeros.
     Returns y (B, L, D) and the state after x (B, D, N).
@@ -20,7 +20,7 @@ def ema_scan(x: Tensor, c: Coefficients, h: Tensor | None = None) -> tuple[Tenso
     batch, length, _ = x.shape
     size = min(length, BLOCK)
     flat, block = channels_first(x, size), _block(c, size)
-    y, added = _Products.apply(flat, toeplitz_matrix(c.kernel(size)), block.into)
+    y, added = _TwoProducts.apply(flat, toeplitz_matrix(c.kernel(size)), block.into)
     border = _add_states(y, added, block, batch, h)[:, :, -1]  # (D, B, N)
     rest = (length - 1) % size + 1  # inputs of the last block
     last = flat.unflatten(1, (batch, -1))[:, :, -1, :rest] @ block.into[:, size - rest :]
@@ -37,7 +37,7 @@ def ema_both_ways(x: Tensor, forward: Coefficients, backward: Coefficients) -> T
     size = min(length, BLOCK)
     flat, left, right = channels_first(x, size), _block(forward, size), _block(backward, size, reverse=True)
     matrix = toeplitz_matrix(forward.kernel(size), backward.kernel(size))
-    y, added = _Products.apply(flat, matrix, torch.cat([left.into, right.into], dim=-1))
+    y, added = _TwoProducts.apply(flat, matrix, torch.cat([left.into, right.into], dim=-1))
     for block, part in zip((left, right), added.chunk(2, dim=-1), strict=True):
         _add_states(y, part, block, batch)
     return channels_last(y, batch, length)
@@ -126,7 +126,7 @@ class _States(torch.autograd.Function):
         return added, decay * (added * states).sum((1, 2)), first
 
 
-class _Products(torch.autograd.Function):
+class _TwoProducts(torch.autograd.Function):
     """x (D, R, T) times two matrices of each channel, (D, T, T) and (D, T, N).
 
     The two gradients of x are summed as they are computed, not in a tensor each.

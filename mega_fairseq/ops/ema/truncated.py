@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mega_fairseq.ops.chunking import merge, split
 from mega_fairseq.ops.ema.block import ema_block
 from mega_fairseq.ops.ema.coefficients import BLOCK, Coefficients
+from mega_fairseq.ops.ema.rows import merge, split
 from mega_fairseq.ops.ema.scan import ema_scan
 
 

@@ -1,4 +1,4 @@
-"""Cut sequences into chunks and put them together again."""
+"""Cut sequences into rows of one size, which a truncated EMA runs side by side, and join them again."""
 
 import torch.nn.functional as F
 from torch import Tensor
