@@ -73,14 +73,14 @@ class CharacterConfig:
 
 @dataclass(frozen=True)
 class EmbeddingConfig:
-    """Of one side's tokens. width: of the table; path: of pretrained vectors; scale: of what is looked up.
+    """Of one side's tokens. width: of the table; path: of pretrained vectors; scaled: by sqrt(D).
 
     adaptive or characters, where given, take the place of the table.
     """
 
     width: int
     path: str | None
-    scale: float
+    scaled: bool
     normalize: bool
     adaptive: AdaptiveConfig | None = None
     characters: CharacterConfig | None = None

@@ -1,6 +1,7 @@
 """Embeddings of tokens: tables, characters or adaptive ones, and their way into a stack."""
 
 import ast
+import math
 from typing import Any
 
 from fairseq import utils
@@ -68,7 +69,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, config: SideConfig, width: int, name: str):
         super().__init__()
         stack = config.stack
-        self.scale = config.embedding.scale
+        self.scale = math.sqrt(stack.embed_dim) if config.embedding.scaled else 1.0
         self.projection = nn.Linear(width, stack.embed_dim, bias=False) if width != stack.embed_dim else None
         normalize = config.embedding.normalize
         self.norm = build_norm(stack.normalization_type, stack.embed_dim) if normalize else None

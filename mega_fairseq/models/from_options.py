@@ -1,6 +1,5 @@
 """fairseq's flat fields as the typed configuration that encoder and decoder are built from."""
 
-import math
 from typing import Any
 
 from mega_fairseq.config import MegaConfig
@@ -54,7 +53,7 @@ def _embedding_config(cfg: Any, side: str, width: int) -> EmbeddingConfig:
     return EmbeddingConfig(
         width=width,
         path=getattr(cfg, f"{side}_embed_path"),
-        scale=1.0 if cfg.no_scale_embedding else math.sqrt(size(cfg, side, "embed_dim")),
+        scaled=not cfg.no_scale_embedding,
         normalize=bool(cfg.normalize_embedding or cfg.layernorm_embedding),
         adaptive=adaptive,
         characters=characters,

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
-from mega_fairseq.modules.linear import build_linear, product
+from mega_fairseq.modules.linear import build_linear, kept_product, product
 from mega_fairseq.modules.norm import build_norm
-from mega_fairseq.ops.pieces import join, kept, pieces
+from mega_fairseq.ops.pieces import join, pieces
 
 
 class FeedForward(nn.Module):
@@ -34,4 +34,4 @@ class FeedForward(nn.Module):
     def transform(self, x: Tensor, normed: Tensor) -> Tensor:
         """All but the norms, position by position."""
         hidden = self.activation_dropout(self.activation(product(self.fc1, normed)))  # (B, L, F)
-        return x + self.dropout(kept(product, self.fc2, hidden, needed=False))
+        return x + self.dropout(kept_product(self.fc2, hidden, needed=False))

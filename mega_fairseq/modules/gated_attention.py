@@ -10,7 +10,7 @@ from mega_fairseq.config import MegaConfig
 from mega_fairseq.modules.activation import ACTIVATION_FUNCTIONS
 from mega_fairseq.modules.dropout import Dropout
 from mega_fairseq.modules.ema import MultiHeadEMA
-from mega_fairseq.modules.linear import build_linear, product, set_gate
+from mega_fairseq.modules.linear import build_linear, kept_product, product, set_gate
 from mega_fairseq.modules.norm import build_norm
 from mega_fairseq.modules.positional_bias import build_bias
 from mega_fairseq.ops.attention import attention_weights, causal_keys, unpadded_keys, weighted_sum
@@ -82,15 +82,15 @@ class GatedAttention(nn.Module):
 
         x, its norm and the average before its SiLU: (B, L, D); carry: the keys and values of a chunk that is
         left unfinished are wanted. Returns (B, L, D), and those keys and values or None.
-        product(layer, x) is layer(x), and kept(f, ...) is f(...); see modules/linear.py and ops/pieces.py.
+        product(layer, x) and kept_product(layer, x) are layer(x), kept(f, x) is f(x); see ops/pieces.py.
         """
         ema = self.dropout(F.silu(averaged).type_as(x))  # X'
-        u, z, r, c = kept(product, self.mx_proj, ema).split(self.widths, dim=-1)  # X' W + b
+        u, z, r, c = kept_product(self.mx_proj, ema).split(self.widths, dim=-1)  # X' W + b
         q, k = (F.silu(z).unsqueeze(-2) * self.kappa + self.mu).unbind(-2)  # (B, L, Z)
         v = self.hidden_dropout(self.activation(product(self.v_proj, normed)))  # (B, L, H)
         attended, running = self.attend(q, k, v, padding, running, carry)  # A V, (B, L, H)
         rho = F.silu(r)  # reset gate
-        h = self.dropout(self.activation(c + kept(product, self.h_proj, rho * attended)))
+        h = self.dropout(self.activation(c + kept_product(self.h_proj, rho * attended)))
         phi = torch.sigmoid(u)  # update gate
         return torch.lerp(x, h.type_as(x), phi.type_as(x)), running  # x + phi (h - x)
 

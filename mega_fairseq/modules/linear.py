@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
 from mega_fairseq.ops.linear import Packed, linear, pack
+from mega_fairseq.ops.pieces import as_at_first, kept
 
 
 def product(layer: nn.Module, x: Tensor) -> Tensor:
@@ -16,9 +17,23 @@ def product(layer: nn.Module, x: Tensor) -> Tensor:
     A layer that is nothing but one is multiplied by ops.linear; what has taken its place (quantised, pruned),
     or has hooks, is called as any module.
     """
-    if not _is_plain(layer):
+    if not isinstance(layer, nn.Linear) or not as_at_first(_is_plain(layer)):
         return layer(x)
-    return linear(x, layer.weight, layer.bias, _packed_weight(layer))
+    return linear(x, *_parameters(layer))
+
+
+def kept_product(layer: nn.Module, x: Tensor, needed: bool = True) -> Tensor:
+    """`product`, which the backward pass does not compute again; needed as for ops.pieces.kept.
+
+    What is more than a plain layer is computed again with all that belongs to it.
+    """
+    if not isinstance(layer, nn.Linear) or not as_at_first(_is_plain(layer)):
+        return layer(x)
+    return kept(linear, x, *_parameters(layer), needed=needed)
+
+
+def _parameters(layer: nn.Linear) -> tuple[Tensor, Tensor | None, Packed | None]:
+    return as_at_first(layer.weight), as_at_first(layer.bias), _packed_weight(layer)
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:

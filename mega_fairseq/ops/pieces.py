@@ -7,6 +7,7 @@ in `kept`; the rest is computed again by the backward pass. `in_one_go()` does w
 A chunk that was begun before, and one that is left unfinished, are pieces of their own in any case.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,20 +60,26 @@ class Piece:
         """function(*tensors, *more)."""
         if self.drawn is None and not self.recompute:
             return function(*self.tensors, *more)
+        return self._run(function, *more)
+
+    @torch.compiler.disable
+    def _run(self, function: Callable[..., Any], *more: Any) -> Any:
         tape, drawn = _Tape() if self.recompute else None, [] if self.drawn is None else self.drawn
+        first = self.first  # what is kept for the backward pass must not hold the tensors
 
         def run(*inputs: Any) -> Any:
-            if tape is not None:
-                tape.rewind()
-            token = _current.set(_Run(tape, drawn, self.first, itertools.count()))
+            token = _current.set(_Run(tape, drawn, first, itertools.count()))
             try:
-                return function(*inputs)
+                with contextlib.nullcontext() if tape is None else tape.running():
+                    return function(*inputs)
             finally:
                 _current.reset(token)
 
         if tape is None:
             return run(*self.tensors, *more)
-        return checkpoint(run, *self.tensors, *more, use_reentrant=False)
+        result = checkpoint(run, *self.tensors, *more, use_reentrant=False)
+        tape.save()
+        return result
 
 
 def join(parts: Sequence[Tensor]) -> Tensor:
@@ -85,7 +92,7 @@ def kept(function: Callable[..., Tensor], *inputs: Any, needed: bool = True) -> 
 
     needed: what follows needs their values for its gradients, so they are kept; otherwise they are NaN there.
     """
-    run = _current.get()
+    run = _get(_current)
     if run is None or run.tape is None:
         return function(*inputs)
     with _Taped(run.tape, needed):
@@ -94,7 +101,7 @@ def kept(function: Callable[..., Tensor], *inputs: Any, needed: bool = True) -> 
 
 def once(draw: Callable[[], Tensor]) -> Tensor:
     """draw(), one result for all pieces of a sequence."""
-    run = _current.get()
+    run = _get(_current)
     if run is None:
         return draw()
     number = next(run.draws)
@@ -108,7 +115,7 @@ def once(draw: Callable[[], Tensor]) -> Tensor:
 
 def as_at_first(value: Any) -> Any:
     """value, which the backward pass sees as it was: a setting that may have changed since."""
-    run = _current.get()
+    run = _get(_current)
     return value if run is None or run.tape is None else run.tape.entry(lambda: value)
 
 
@@ -122,12 +129,17 @@ def in_one_go() -> Iterator[None]:
         _whole.reset(token)
 
 
+def _get(variable: ContextVar[Any]) -> Any:
+    """Its value; a compiled graph has no context, and holds no piece of a longer sequence."""
+    return None if torch.compiler.is_compiling() else variable.get()
+
+
 def _tokens(x: Tensor) -> int:
     return GPU_TOKENS if x.is_cuda else CPU_TOKENS
 
 
 def _is_long(x: Tensor) -> bool:
-    return not _whole.get() and x.size(0) * x.size(1) > _tokens(x)
+    return not _get(_whole) and x.size(0) * x.size(1) > _tokens(x)
 
 
 def _sizes(x: Tensor, chunk: int, begun: int) -> list[int]:
@@ -136,21 +148,37 @@ def _sizes(x: Tensor, chunk: int, begun: int) -> list[int]:
     if chunk < 0 or begun + length <= chunk:
         return [length]
     head = chunk - begun if begun else 0
-    size = length if _whole.get() else max(1, _tokens(x) // max(1, batch * chunk)) * chunk
+    size = length if _get(_whole) else max(1, _tokens(x) // max(1, batch * chunk)) * chunk
     whole = length - (length - head) % chunk
     borders = [0, *range(head, whole, size), whole, length]
     return [end - start for start, end in itertools.pairwise(borders) if start < end]
 
 
 class _Tape:
-    """What the first computation of a piece leaves for the next ones, in order."""
+    """What the first computation of a piece leaves for the next ones, in order.
+
+    Its tensors are saved as autograd saves them, for whom hooks and checkpoints around may care.
+    """
 
     def __init__(self) -> None:
         self.entries: list[Any] = []
         self.number = -1
+        self.saver: Tensor | None = None
 
-    def rewind(self) -> None:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, entries come from the first one on."""
         self.number = -1
+        if self.saver is None:
+            yield
+            return
+        saved = iter(self.saver.grad_fn.saved_tensors)  # type: ignore[union-attr]
+        places = self.entries
+        self.entries = [next(saved) if place is _Saver else place for place in places]
+        try:
+            yield
+        finally:
+            self.entries = places
 
     def entry(self, make: Callable[[], Any]) -> Any:
         """make() in the first computation, and what it returned in the others."""
@@ -158,6 +186,25 @@ class _Tape:
         if self.number == len(self.entries):
             self.entries.append(make())
         return self.entries[self.number]
+
+    def save(self) -> None:
+        """Hand the tensors to autograd, after the first computation."""
+        tensors = [entry for entry in self.entries if torch.is_tensor(entry)]
+        self.entries = [_Saver if torch.is_tensor(entry) else entry for entry in self.entries]
+        self.saver = _Saver.apply(torch.empty(0, requires_grad=True), *tensors)
+
+
+class _Saver(torch.autograd.Function):
+    """A node that saves its inputs, and that no backward pass meets."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return output.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        raise AssertionError("what is saved for a piece is no part of its graph")
 
 
 class _Run(NamedTuple):

@@ -185,3 +185,12 @@ def test_open_gates_start_open_and_the_papers_start_even():
     ]
     assert spreads[0] == pytest.approx(0.02, rel=0.2)
     assert spreads[1] > 0.1
+
+
+@pytest.mark.parametrize(
+    ("build", "name"), [(build_nmt, "encoder_embed_dim"), (build_lm, "decoder_embed_dim")]
+)
+@pytest.mark.parametrize("width", [0, -3])
+def test_a_width_is_checked_before_anything_is_made_of_it(build, name, width):
+    with pytest.raises(ValueError, match=f"--decoder-input-dim must be at least 1; got {width}"):
+        build({name: width})

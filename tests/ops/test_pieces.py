@@ -1,6 +1,7 @@
 """Pieces of a long sequence: borders, and the numbers of one piece, gradients and dropout included."""
 
 import contextlib
+import gc
 from functools import partial
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from mega_fairseq.config import ATTENTION_FUNCTIONS, MegaConfig
 from mega_fairseq.modules.dropout import Dropout
@@ -273,3 +277,117 @@ def test_second_derivatives(monkeypatch):
         slopes.append(torch.autograd.grad(first.square().sum(), [x, *layer.parameters()]))
     for mine, other in zip(*slopes, strict=True):
         torch.testing.assert_close(mine, other, atol=1e-10, rtol=1e-8)
+
+
+def squared(layer):
+    layer.register_forward_hook(lambda layer, inputs, output: output + output.square())
+    return layer
+
+
+def scaled_in_place(layer):
+    layer.register_forward_hook(lambda layer, inputs, output: output.mul_(1.5))
+    return layer
+
+
+def observed(layer):
+    """As quantisation does in training: NaN there would stay."""
+    layer.seen = []
+    layer.register_forward_hook(
+        lambda layer, inputs, output: layer.seen.append(output.detach().isnan().any())
+    )
+    return layer
+
+
+def followed(layer):
+    return nn.Sequential(layer, nn.Tanh(), nn.Linear(layer.out_features, layer.out_features).double())
+
+
+@pytest.mark.parametrize("change", [squared, scaled_in_place, observed, followed])
+@pytest.mark.parametrize(
+    "name", ["attention.mx_proj", "attention.h_proj", "feed_forward.fc1", "feed_forward.fc2"]
+)
+def test_what_is_more_than_a_linear_layer_is_computed_again(name, change, monkeypatch):
+    torch.manual_seed(0)
+    layer = spread(MegaLayer(MegaConfig(**SMALL, dropout=0.0), causal=True))
+    part, _, own = name.partition(".")
+    setattr(getattr(layer, part), own, change(layer.get_submodule(name)))
+    x = torch.randn(1, 13, D, dtype=torch.double)
+    found = []
+    for tokens in (2 * CHUNK, 10**9):
+        monkeypatch.setattr(module, "CPU_TOKENS", tokens)
+        leaf = x.clone().requires_grad_()
+        found.append(torch.autograd.grad(layer(leaf).x.sin().sum(), [leaf, *layer.parameters()]))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-11, rtol=1e-9)
+    assert not any(getattr(layer.get_submodule(name), "seen", []))
+
+
+def test_weights_are_those_of_the_first_computation(monkeypatch):
+    """torch.func.functional_call has taken its own away when the backward pass comes."""
+    torch.manual_seed(0)
+    layer = spread(FeedForward(MegaConfig(**SMALL, dropout=0.0)))
+    others = {name: 2.0 * weight.detach() for name, weight in layer.named_parameters() if "fc" in name}
+    x = torch.randn(1, 9, D, dtype=torch.double, requires_grad=True)
+    found = []
+    for tokens in (4, 10**9):
+        monkeypatch.setattr(module, "CPU_TOKENS", tokens)
+        found.append(torch.autograd.grad(functional_call(layer, others, x).sin().sum(), x)[0])
+    torch.testing.assert_close(*found, atol=1e-11, rtol=1e-9)
+
+
+def test_weights_that_change_before_the_backward_pass_are_an_error(monkeypatch):
+    monkeypatch.setattr(module, "CPU_TOKENS", 4)
+    layer = FeedForward(MegaConfig(**SMALL))
+    loss = layer(torch.randn(1, 9, D)).sum()
+    with torch.no_grad():
+        layer.fc1.weight.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_products_are_saved_as_autograd_saves_tensors(monkeypatch):
+    """So that hooks move them elsewhere, and a checkpoint around the layer holds none."""
+    monkeypatch.setattr(module, "CPU_TOKENS", 4)
+    layer = GatedAttention(MegaConfig(**SMALL), causal=True)
+    width, moved = sum(layer.widths), []
+
+    def found(tensor):
+        return torch.is_tensor(tensor) and tensor.dim() > 1 and tensor.size(-1) == width
+
+    def pack(tensor):
+        if not found(tensor):
+            return tensor
+        moved.append(tensor.clone())
+        return moved[-1]
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = layer(torch.randn(1, 12, D))[0]
+    assert sum(tensor.numel() for tensor in moved) == 12 * width
+    held = [tensor for tensor in gc.get_objects() if found(tensor)]
+    assert {id(tensor) for tensor in held} == {id(tensor) for tensor in moved}
+    out.sum().backward()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_inside_a_checkpoint(reentrant, monkeypatch):
+    torch.manual_seed(0)
+    layer = spread(MegaLayer(MegaConfig(**SMALL, dropout=0.3, feature_dropout=True), causal=True))
+    x = torch.randn(2, 13, D, dtype=torch.double)
+    monkeypatch.setattr(module, "CPU_TOKENS", 2 * CHUNK)
+    found = []
+    for run in (layer, partial(checkpoint, layer, use_reentrant=reentrant)):
+        torch.manual_seed(1)
+        leaf = x.clone().requires_grad_()
+        layer.zero_grad()
+        run(leaf)[0].sin().sum().backward()
+        found.append([leaf.grad, *(parameter.grad for parameter in layer.parameters())])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-11, rtol=1e-9)
+
+
+def test_a_short_sequence_compiles_as_one_graph():
+    layer = MegaLayer(MegaConfig(**SMALL), causal=True).eval()
+    x = torch.randn(2, CHUNK, D)
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x).x, layer(x).x)
