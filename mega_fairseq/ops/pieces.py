@@ -62,7 +62,7 @@ class Piece:
             return function(*self.tensors, *more)
         return self._run(function, *more)
 
-    @torch.compiler.disable
+    @torch._disable_dynamo  # torch.compiler.disable imports dynamo at once, which takes a second
     def _run(self, function: Callable[..., Any], *more: Any) -> Any:
         tape, drawn = _Tape() if self.recompute else None, [] if self.drawn is None else self.drawn
         first = self.first  # what is kept for the backward pass must not hold the tensors

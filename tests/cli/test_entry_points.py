@@ -129,3 +129,13 @@ def test_large_tensors_have_large_pages_unless_told_otherwise(before):
     fill = f"{before}import mega_fairseq, torch; x = torch.ones(2**26); {show}"  # 256 MB
     assert int(python("-c", fill).stdout) >= 2**17  # kB, half of it
     assert int(python("-c", fill, THP_MEM_ALLOC_ENABLE="0").stdout) < 2**17 or "[always]" in HUGE.read_text()
+
+
+def test_nothing_large_is_imported_that_fairseq_does_not_import():
+    """torch's compiler alone takes a second."""
+    code = "import fairseq, fairseq_cli.generate, sys; before = set(sys.modules); import mega_fairseq; "
+    code += "print(*(set(sys.modules) - before))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "mega_fairseq.models" in found.stdout.split()
+    large = {"torch._dynamo", "torch.fx", "matplotlib", "sacremoses", "sentencepiece", "tensorboardX"}
+    assert not large & set(found.stdout.split())
