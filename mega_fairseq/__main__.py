@@ -33,7 +33,7 @@ def main() -> None:
     for module in ("torch", "fairseq", "numpy"):
         print(f"{module:13} {_version(module)}")
     print(f"--user-dir    {PACKAGE}\n")
-    print("Presets with 1,000 words, or 267,744 where the softmax is adaptive:")
+    print("Presets with 1,000 words, or 267,744 where the softmax is adaptive; classifiers with 10 classes:")
     for name, parameters in presets.presets_with_sizes():
         print(f"{name:32} {parameters:>13,} parameters")
 

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import torch
 from fairseq.data import Dictionary
 
-from mega_fairseq.checkpoints.names import from_reference_names
-from mega_fairseq.models import MegaLM, MegaNMT
+from mega_fairseq.checkpoints.names import from_reference_classifier, from_reference_names
+from mega_fairseq.models import MegaClassifier, MegaLM, MegaNMT
+from mega_fairseq.models.mega_classifier import HEAD
 
 
 def words(size):
@@ -32,6 +33,15 @@ def build_nmt(options, state=None, vocabulary=50):
 
 def build_lm(options, state=None, vocabulary=100):
     return _build(MegaLM, options, state, vocabulary)
+
+
+def build_classifier(options, classes=5, state=None, vocabulary=30):
+    task = SimpleNamespace(source_dictionary=words(vocabulary))
+    model = MegaClassifier.build_model(Namespace(**options), task)
+    model.register_classification_head(HEAD, classes)
+    if state is not None:
+        model.load_state_dict(from_reference_classifier(state))
+    return model.eval()
 
 
 def spread(model):

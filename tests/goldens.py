@@ -1,6 +1,7 @@
 """Reference tensors: all of them where MEGA_SHARED names the folder, else the part in tests/golden."""
 
 import gzip
+import os
 from pathlib import Path
 
 import torch
@@ -11,7 +12,13 @@ GOLDENS = outside("goldens")
 
 
 def cases(name: str) -> dict:
-    """The cases of one golden file: name -> {config, state_dict, inputs, outputs}."""
+    """The cases of one golden file: name -> {config, state_dict, inputs, outputs}.
+
+    MEGA_NAME_GOLDENS, for instance MEGA_CLASSIFY_GOLDENS, names another file of the same form.
+    """
+    given = os.environ.get(f"MEGA_{name.upper()}_GOLDENS")
+    if given:
+        return torch.load(given, weights_only=True)
     if GOLDENS is not None:
         return torch.load(GOLDENS / f"{name}.pt", weights_only=True)
     with gzip.open(HERE / "golden" / f"{name}.pt.gz") as file:

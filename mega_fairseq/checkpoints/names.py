@@ -91,3 +91,35 @@ def to_reference_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for side in {name.split(".")[0] for name in state}:
         renamed[f"{side}.version"] = torch.tensor([3.0])
     return renamed
+
+
+HEAD = "classification_heads.sentence_classification_head"
+# Of classifiers, what is not in the encoder: the reference's name, ours.
+_HEAD = {"classifier.0.0": f"{HEAD}.dense", "sentence_projection_layer": f"{HEAD}.out_proj"}
+
+
+def from_reference_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As `from_reference_names`, of one of the reference's classifiers."""
+    encoder, heads = {}, {}
+    for name, tensor in state.items():
+        part, _, kind = name.rpartition(".")
+        if part in _HEAD:
+            heads[f"{_HEAD[part]}.{kind}"] = tensor
+        else:
+            name = name.replace(".embed_tokens.embed.", ".embed_tokens.")
+            encoder[name.removeprefix("encoder.") if name.startswith("encoder.encoder.") else name] = tensor
+    return {**from_reference_names(encoder), **heads}
+
+
+def to_reference_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `from_reference_classifier`."""
+    back = {ours: theirs for theirs, ours in _HEAD.items()}
+    encoder = {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in back}
+    renamed = {}
+    for name, tensor in to_reference_names(encoder).items():
+        table = name == "encoder.embed_tokens.weight" and tensor.dim() == 2
+        renamed[f"encoder.{'encoder.embed_tokens.embed.weight' if table else name}"] = tensor
+    for name in sorted(set(state) - set(encoder)):
+        part, _, kind = name.rpartition(".")
+        renamed[f"{back[part]}.{kind}"] = state[name]
+    return renamed

@@ -4,6 +4,7 @@ import ast
 import math
 from typing import Any
 
+import torch
 from fairseq import utils
 from fairseq.modules import CharacterTokenEmbedder
 from torch import Tensor, nn
@@ -58,6 +59,22 @@ def _characters(config: CharacterConfig, dictionary: Any, dim: int) -> nn.Module
             "--character-embedding-dim and --char-embedder-highway-layers numbers; got "
             f"{config.filters!r}, {config.dim} and {config.highway_layers}"
         ) from error
+
+
+class RealEmbedding(nn.Module):
+    """x w + b of real numbers x (B, L), to (B, L, width); w from N(0, 1), b from N(0, 0.1)."""
+
+    padding_idx = None  # no number stands for padding
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.embedding_dim = width
+        self.weight, self.bias = nn.Parameter(torch.empty(width)), nn.Parameter(torch.empty(width))
+        nn.init.normal_(self.weight)
+        nn.init.normal_(self.bias, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, x.unsqueeze(-1), self.weight)
 
 
 class TokenEmbedding(nn.Module):

@@ -18,7 +18,7 @@ from mega_fairseq.ops.padding import padding_behind
 class MegaEncoder(MegaSide, FairseqEncoder):
     """Bidirectional Mega stack over source tokens."""
 
-    def __init__(self, config: SideConfig, dictionary: Any, embed_tokens: nn.Embedding):
+    def __init__(self, config: SideConfig, dictionary: Any, embed_tokens: nn.Module):
         super().__init__(dictionary)
         self.padding_idx = embed_tokens.padding_idx
         self.max_source_positions = config.max_positions
@@ -39,7 +39,7 @@ class MegaEncoder(MegaSide, FairseqEncoder):
         encoder_embedding (B, L, D), encoder_padding_mask (B, L) with True = padded, src_tokens, src_lengths
         (B, 1), all with the padding where the batch has it.
         """
-        mask = src_tokens.eq(self.padding_idx)
+        mask = self.padding(src_tokens, src_lengths)
         padding, turn = padding_behind(mask)
         embedded = self.embed_tokens(src_tokens) if token_embeddings is None else token_embeddings
         embedded = self.embedding.scale * embedded
@@ -55,6 +55,14 @@ class MegaEncoder(MegaSide, FairseqEncoder):
             "src_lengths": [(~mask).sum(1, keepdim=True).int()],
         }
         return EncoderOut(tensors, torch.arange(len(src_tokens), device=src_tokens.device))
+
+    def padding(self, src_tokens: Tensor, src_lengths: Tensor | None) -> Tensor:
+        """(B, L), True = padded. Real numbers are padded behind their lengths."""
+        if self.padding_idx is not None:
+            return src_tokens.eq(self.padding_idx)
+        if src_lengths is None:
+            return torch.zeros_like(src_tokens, dtype=torch.bool)
+        return torch.arange(src_tokens.size(1), device=src_tokens.device) >= src_lengths.unsqueeze(1)
 
     def forward_torchscript(self, net_input: Mapping[str, Tensor]) -> EncoderOut:
         """As generation calls it: without the layers' states, which each step would reorder."""

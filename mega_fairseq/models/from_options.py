@@ -53,7 +53,7 @@ def _embedding_config(cfg: Any, side: str, width: int) -> EmbeddingConfig:
     return EmbeddingConfig(
         width=width,
         path=getattr(cfg, f"{side}_embed_path"),
-        scaled=not cfg.no_scale_embedding,
+        scaled=not getattr(cfg, "no_scale_embedding", True),
         normalize=bool(cfg.normalize_embedding or cfg.layernorm_embedding),
         adaptive=adaptive,
         characters=characters,
@@ -99,7 +99,7 @@ def _output_config(cfg: Any, dim: int) -> OutputConfig:
 
 def stack_config(cfg: Any, side: str) -> MegaConfig:
     """The MegaConfig of one side, "encoder" or "decoder". Raises ValueError for values that make no model."""
-    longest = (getattr(cfg, "max_source_positions", None) or 0, cfg.max_target_positions)
+    longest = [getattr(cfg, f"max_{text}_positions", None) or 0 for text in ("source", "target")]
     return MegaConfig(
         embed_dim=size(cfg, side, "embed_dim"),
         ndim=size(cfg, side, "n_dim"),

@@ -9,6 +9,7 @@ from omegaconf import II
 from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS, NORMS
 
 DEFAULT_MIN_PARAMS_TO_WRAP = int(1e8)
+INPUTS = ("tokens", "real")  # of a classifier
 
 
 def _option(default: Any, text: str, alias: str | None = None) -> Any:
@@ -17,7 +18,7 @@ def _option(default: Any, text: str, alias: str | None = None) -> Any:
 
 @dataclass
 class StackOptions(FairseqDataclass):
-    """Options that encoder and decoder share."""
+    """Options of every stack."""
 
     activation_fn: ChoiceEnum(ACTIVATIONS) = _option("silu", "activation of values, candidates and FFN")
     attention_activation_fn: ChoiceEnum(ATTENTION_FUNCTIONS) = _option("softmax", "attention function")
@@ -34,7 +35,6 @@ class StackOptions(FairseqDataclass):
     normalize_before: bool = _option(False, "pre-norm: normalise the input of each block (both stacks)")
     normalize_embedding: bool = _option(False, "normalise the embeddings (not with pre-norm)")
     layernorm_embedding: bool = _option(False, "same as --normalize-embedding")
-    no_scale_embedding: bool = _option(False, "do not multiply embeddings by sqrt(embed dim)")
     no_affine_final_norm: bool = _option(False, "final norm of pre-norm stacks without weights")
     dropout: float = _option(0.1, "dropout probability")
     attention_dropout: float = _option(0.0, "dropout probability of attention weights")
@@ -43,6 +43,21 @@ class StackOptions(FairseqDataclass):
         0.0, "dropout probability after the FFN's activation", alias="--relu-dropout"
     )
     feature_dropout: bool = _option(False, "drop whole channels, one mask for all positions")
+    checkpoint_activations: bool = _option(False, "recompute activations in backward: less memory, more time")
+    offload_activations: bool = _option(False, "checkpoint activations and keep them in CPU memory")
+    quant_noise_pq: float = _option(0.0, "noise of product quantisation in training, a probability")
+    quant_noise_pq_block_size: int = _option(8, "block size of product quantisation's noise")
+    quant_noise_scalar: float = _option(0.0, "scalar quantisation and its noise in training, a probability")
+    min_params_to_wrap: int = _option(
+        DEFAULT_MIN_PARAMS_TO_WRAP, "smallest layer, in parameters, that FSDP shards by itself"
+    )
+
+
+@dataclass
+class DecoderOptions(StackOptions):
+    """Options of a model with a decoder."""
+
+    no_scale_embedding: bool = _option(False, "do not multiply embeddings by sqrt(embed dim)")
     max_target_positions: int = _option(1024, "longest target")
     decoder_embed_path: Optional[str] = _option(None, "file of pretrained decoder embeddings")
     decoder_layerdrop: float = _option(0.0, "probability of skipping a decoder layer in training")
@@ -69,18 +84,10 @@ class StackOptions(FairseqDataclass):
     adaptive_input_factor: float = _option(4, "shrink factor of adaptive input's embeddings")
     tie_adaptive_weights: bool = _option(False, "adaptive softmax uses the adaptive input's embeddings")
     tie_adaptive_proj: bool = _option(False, "adaptive softmax uses the adaptive input's projections")
-    checkpoint_activations: bool = _option(False, "recompute activations in backward: less memory, more time")
-    offload_activations: bool = _option(False, "checkpoint activations and keep them in CPU memory")
-    quant_noise_pq: float = _option(0.0, "noise of product quantisation in training, a probability")
-    quant_noise_pq_block_size: int = _option(8, "block size of product quantisation's noise")
-    quant_noise_scalar: float = _option(0.0, "scalar quantisation and its noise in training, a probability")
-    min_params_to_wrap: int = _option(
-        DEFAULT_MIN_PARAMS_TO_WRAP, "smallest layer, in parameters, that FSDP shards by itself"
-    )
 
 
 @dataclass
-class MegaNMTOptions(StackOptions):
+class MegaNMTOptions(DecoderOptions):
     """Options of mega_nmt; decoder sizes follow the encoder's unless given."""
 
     encoder_embed_dim: int = _option(512, "encoder width D")
@@ -114,7 +121,7 @@ class MegaNMTOptions(StackOptions):
 
 
 @dataclass
-class MegaLMOptions(StackOptions):
+class MegaLMOptions(DecoderOptions):
     """Options of mega_lm."""
 
     decoder_embed_dim: int = _option(512, "width D")
@@ -136,6 +143,33 @@ class MegaLMOptions(StackOptions):
     max_target_positions: Optional[int] = II("task.max_target_positions")
     tokens_per_sample: int = II("task.tokens_per_sample")
     add_bos_token: bool = II("task.add_bos_token")
+
+
+@dataclass
+class MegaClassifierOptions(StackOptions):
+    """Options of mega_classifier."""
+
+    input_type: ChoiceEnum(INPUTS) = _option(
+        "tokens", "what is classified: tokens of a text, or real numbers (pixels, audio)"
+    )
+    two_towers: bool = _option(False, "read two texts apart and classify the pair")
+    encoder_embed_dim: int = _option(128, "width D")
+    encoder_hidden_dim: int = _option(256, "width H of attention values")
+    encoder_ffn_embed_dim: int = _option(256, "FFN width; 0 = no FFN")
+    encoder_z_dim: int = _option(64, "width Z of queries and keys")
+    encoder_n_dim: int = _option(16, "EMA dimensions N per channel")
+    encoder_layers: int = _option(4, "number of layers")
+    encoder_chunk_size: int = _option(-1, "attention chunk C; -1 = full attention")
+    encoder_layerdrop: float = _option(0.0, "probability of skipping a layer in training")
+    encoder_layers_to_keep: Optional[str] = _option(
+        None, "numbers of the layers to keep of a larger model, from 0, like 0,2,4"
+    )
+    encoder_embed_path: Optional[str] = _option(None, "file of pretrained embeddings")
+    max_source_positions: int = _option(4096, "longest input")
+    head_dim: Optional[int] = _option(None, "width of the classification head's hidden layer (default: 2 D)")
+    head_dropout: Optional[float] = _option(
+        None, "dropout probability in the head (default: --dropout)", alias="--pooler-dropout"
+    )
 
 
 def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:

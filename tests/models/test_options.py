@@ -9,7 +9,7 @@ import yaml
 from builders import build_lm, build_nmt, spread, words
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from mega_fairseq.models import mega_lm, mega_nmt, presets
+from mega_fairseq.models import mega_classifier, mega_lm, mega_nmt, presets
 from mega_fairseq.models.options import MegaLMOptions, MegaNMTOptions, fill
 
 CONFIGS = Path(presets.__file__).parents[1] / "configs"
@@ -78,7 +78,12 @@ def test_parameter_counts_are_the_references(build, preset, vocabulary, options,
 
 
 def test_python_m_lists_every_preset():
-    assert [name for name, _ in presets.presets_with_sizes()] == [*NMT, *LM]
+    assert [name for name, _ in presets.presets_with_sizes()] == [
+        *NMT,
+        *LM,
+        "mega_classifier",
+        *mega_classifier.PRESETS,
+    ]
 
 
 @pytest.mark.parametrize("name", [*NMT, *LM])
