@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from fairseq.models import FairseqEncoderModel, register_model, register_model_architecture
+from fairseq.models import FairseqEncoderModel, register_model
 from torch import Tensor, nn
 
 from mega_fairseq.models.base import MegaModel, plain
@@ -13,7 +13,7 @@ from mega_fairseq.models.embedding import RealEmbedding, build_embedding
 from mega_fairseq.models.encoder import MegaEncoder
 from mega_fairseq.models.from_options import encoder_config
 from mega_fairseq.models.heads import fit_heads
-from mega_fairseq.models.options import MegaClassifierOptions, fill
+from mega_fairseq.models.options import MegaClassifierOptions, fill, register_presets
 from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.modules.classification_head import ClassificationHead, mean_over_time
 
@@ -151,11 +151,4 @@ class MegaClassifier(MegaModel, FairseqEncoderModel):
         return normalise(net_output[0].float(), dim=-1)
 
 
-def _register(name: str, preset: dict[str, Any]) -> None:
-    @register_model_architecture("mega_classifier", name)
-    def architecture(args: Any) -> None:
-        fill(args, MegaClassifierOptions, **preset)
-
-
-for _name, _preset in PRESETS.items():
-    _register(_name, _preset)
+register_presets("mega_classifier", MegaClassifierOptions, PRESETS)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from fairseq.models import FairseqLanguageModel, register_model, register_model_architecture
+from fairseq.models import FairseqLanguageModel, register_model
 from torch import Tensor
 
 from mega_fairseq.models.base import MegaModel, plain
 from mega_fairseq.models.decoder import MegaDecoder
 from mega_fairseq.models.embedding import build_embedding
 from mega_fairseq.models.from_options import decoder_config
-from mega_fairseq.models.options import MegaLMOptions, fill
+from mega_fairseq.models.options import MegaLMOptions, fill, register_presets
 from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.models.refused import LANGUAGE
 from mega_fairseq.models.segments import score_in_segments
@@ -99,11 +99,4 @@ class MegaLM(MegaModel, FairseqLanguageModel):
         return score_in_segments(self.decoder, tokens, target, positions)
 
 
-def _register(name: str, preset: dict[str, Any]) -> None:
-    @register_model_architecture("mega_lm", name)
-    def architecture(args: Any) -> None:
-        fill(args, MegaLMOptions, **preset)
-
-
-for _name, _preset in PRESETS.items():
-    _register(_name, _preset)
+register_presets("mega_lm", MegaLMOptions, PRESETS)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fairseq import hub_utils
-from fairseq.models import FairseqEncoderDecoderModel, register_model, register_model_architecture
+from fairseq.models import FairseqEncoderDecoderModel, register_model
 from torch import Tensor
 
 from mega_fairseq.models.base import MegaModel, plain
@@ -13,7 +13,7 @@ from mega_fairseq.models.embedding import build_embedding
 from mega_fairseq.models.encoder import MegaEncoder
 from mega_fairseq.models.from_options import decoder_config, encoder_config
 from mega_fairseq.models.hub import TranslationHub
-from mega_fairseq.models.options import MegaNMTOptions, fill
+from mega_fairseq.models.options import MegaNMTOptions, fill, register_presets
 from mega_fairseq.models.pruning import keep_layers
 from mega_fairseq.models.refused import TRANSLATION
 
@@ -137,11 +137,4 @@ def check_shareable(encoder: EmbeddingConfig, decoder: EmbeddingConfig, source: 
         )
 
 
-def _register(name: str, preset: dict[str, Any]) -> None:
-    @register_model_architecture("mega_nmt", name)
-    def architecture(args: Any) -> None:
-        fill(args, MegaNMTOptions, **preset)
-
-
-for _name, _preset in PRESETS.items():
-    _register(_name, _preset)
+register_presets("mega_nmt", MegaNMTOptions, PRESETS)

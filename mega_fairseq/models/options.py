@@ -1,9 +1,11 @@
 """The flat fields of fairseq's command line and checkpoints; from_options.py makes typed ones of them."""
 
+import functools
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.models import register_model_architecture
 from omegaconf import II
 
 from mega_fairseq.config import ACTIVATIONS, ATTENTION_FUNCTIONS, BIASES, INITS, NORMS
@@ -87,22 +89,28 @@ class DecoderOptions(StackOptions):
 
 
 @dataclass
-class MegaNMTOptions(DecoderOptions):
+class EncoderOptions(StackOptions):
+    """Options of a model with an encoder."""
+
+    encoder_n_dim: int = _option(16, "EMA dimensions N per encoder channel")
+    encoder_chunk_size: int = _option(-1, "encoder attention chunk C; -1 = full attention")
+    encoder_layerdrop: float = _option(0.0, "probability of skipping an encoder layer in training")
+    encoder_layers_to_keep: Optional[str] = _option(
+        None, "numbers of the encoder layers to keep of a larger model, from 0, like 0,2,4"
+    )
+    encoder_embed_path: Optional[str] = _option(None, "file of pretrained encoder embeddings")
+
+
+@dataclass
+class MegaNMTOptions(EncoderOptions, DecoderOptions):
     """Options of mega_nmt; decoder sizes follow the encoder's unless given."""
 
     encoder_embed_dim: int = _option(512, "encoder width D")
     encoder_hidden_dim: int = _option(1024, "width H of the encoder's attention values")
     encoder_ffn_embed_dim: int = _option(1024, "encoder FFN width; 0 = no FFN")
     encoder_z_dim: int = _option(128, "width Z of the encoder's queries and keys")
-    encoder_n_dim: int = _option(16, "EMA dimensions N per encoder channel")
     encoder_layers: int = _option(6, "number of encoder layers")
-    encoder_chunk_size: int = _option(-1, "encoder attention chunk C; -1 = full attention")
     encoder_normalize_before: bool = _option(False, "pre-norm in the encoder")
-    encoder_layerdrop: float = _option(0.0, "probability of skipping an encoder layer in training")
-    encoder_layers_to_keep: Optional[str] = _option(
-        None, "numbers of the encoder layers to keep of a larger model, from 0, like 0,2,4"
-    )
-    encoder_embed_path: Optional[str] = _option(None, "file of pretrained encoder embeddings")
     max_source_positions: int = _option(1024, "longest source")
     share_all_embeddings: bool = _option(False, "share encoder, decoder and output embeddings")
     decoder_embed_dim: Optional[int] = _option(None, "decoder width D (default: the encoder's)")
@@ -146,7 +154,7 @@ class MegaLMOptions(DecoderOptions):
 
 
 @dataclass
-class MegaClassifierOptions(StackOptions):
+class MegaClassifierOptions(EncoderOptions):
     """Options of mega_classifier."""
 
     input_type: ChoiceEnum(INPUTS) = _option(
@@ -157,14 +165,7 @@ class MegaClassifierOptions(StackOptions):
     encoder_hidden_dim: int = _option(256, "width H of attention values")
     encoder_ffn_embed_dim: int = _option(256, "FFN width; 0 = no FFN")
     encoder_z_dim: int = _option(64, "width Z of queries and keys")
-    encoder_n_dim: int = _option(16, "EMA dimensions N per channel")
     encoder_layers: int = _option(4, "number of layers")
-    encoder_chunk_size: int = _option(-1, "attention chunk C; -1 = full attention")
-    encoder_layerdrop: float = _option(0.0, "probability of skipping a layer in training")
-    encoder_layers_to_keep: Optional[str] = _option(
-        None, "numbers of the layers to keep of a larger model, from 0, like 0,2,4"
-    )
-    encoder_embed_path: Optional[str] = _option(None, "file of pretrained embeddings")
     max_source_positions: int = _option(4096, "longest input")
     head_dim: Optional[int] = _option(None, "width of the classification head's hidden layer (default: 2 D)")
     head_dropout: Optional[float] = _option(
@@ -180,3 +181,11 @@ def fill(args: Any, options: type[FairseqDataclass], **preset: Any) -> None:
     for option in fields(options):
         if getattr(args, option.name, MISSING) is MISSING and not str(option.default).startswith("${"):
             setattr(args, option.name, preset.get(option.name, option.default))
+
+
+def register_presets(
+    family: str, options: type[FairseqDataclass], presets: dict[str, dict[str, Any]]
+) -> None:
+    """Make each preset an --arch of the model `family`; it sets only what is absent."""
+    for name, preset in presets.items():
+        register_model_architecture(family, name)(functools.partial(fill, options=options, **preset))
